@@ -1,0 +1,152 @@
+"""The configuration as one frozen tree. Attribute names are snake_case here and camelCase in the file.
+
+Every field is made with `key(default, help)`: the help text is what `nanobot config schema` prints and what the guide is
+checked against. Units are in the help or in the name (`_s` seconds). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+CONFIG_VERSION = 1
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "adaptive"]
+
+
+class Secret:
+    """A string that prints as `***`. `reveal()` is the only way to its text. Empty is false."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "***" if self._text else "''"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        raise TypeError("a secret is not pickled")
+
+
+def key(default: T, help: str, *, minimum: float | None = None, maximum: float | None = None) -> T:
+    """A configuration key: its default, its line of help, and the closed range that a number must lie in."""
+    meta = {"help": help, "minimum": minimum, "maximum": maximum}
+    field: T = attrs.field(default=default, metadata=meta)
+    return field
+
+
+@attrs.frozen
+class Deadlines:
+    connect: float = key(10.0, "Seconds for the connection to a model service.", minimum=0.1, maximum=600)
+    first_token: float = key(90.0, "Seconds until a model's first token.", minimum=0.1, maximum=3600)
+    between_tokens: float = key(90.0, "Seconds between two tokens of a model.", minimum=0.1, maximum=3600)
+    tool: float = key(60.0, "Seconds for a tool call that has no deadline of its own.", minimum=0.1, maximum=86400)
+    turn: float = key(1800.0, "Seconds for a whole turn.", minimum=1, maximum=86400)
+    consolidation: float = key(120.0, "Seconds for one consolidation of memory.", minimum=1, maximum=3600)
+
+
+@attrs.frozen
+class ModelSettings:
+    """Overrides for one model; unset keys fall back to `agents.defaults`."""
+
+    temperature: float | None = key(None, "Sampling temperature; unset leaves it to the service.", minimum=0, maximum=2)
+    max_tokens: int | None = key(None, "Most tokens of one answer.", minimum=1)
+    reasoning_effort: Effort | None = key(None, "How hard a reasoning model thinks.")
+    context_window: int | None = key(None, "Tokens the model can read.", minimum=1024)
+    extra_body: Mapping[str, object] = key({}, "Extra fields for the request's body, as they are.")
+
+
+@attrs.frozen
+class AgentDefaults:
+    workspace: str = key("~/.nanobot/workspace", "Folder the assistant works in.")
+    model: str | None = key(None, "Model to use; unset means the provider's default.")
+    provider: str = key("auto", "Provider to use, or auto to choose by model and keys.")
+    max_tokens: int = key(8192, "Most tokens of one answer.", minimum=1)
+    temperature: float | None = key(None, "Sampling temperature; unset leaves it to the service.", minimum=0, maximum=2)
+    reasoning_effort: Effort | None = key(None, "How hard a reasoning model thinks.")
+    max_tool_iterations: int = key(200, "Most model calls in one turn.", minimum=1, maximum=10000)
+    memory_window: int = key(100, "Most messages of history in a prompt.", minimum=4, maximum=10000)
+    context_window: int | None = key(
+        None, "Tokens the model can read; unset means what is known of the model, else 8192.", minimum=1024
+    )
+    max_tool_result_chars: int = key(
+        16000, "Most characters of a tool result in the conversation; the rest goes to a file.", minimum=500
+    )
+    stream: bool = key(True, "Ask model services for a stream of tokens.")
+    deadlines: Deadlines = key(Deadlines(), "How long each kind of work may take.")
+
+
+@attrs.frozen
+class AgentsConfig:
+    defaults: AgentDefaults = key(AgentDefaults(), "Settings of the assistant.")
+    models: Mapping[str, ModelSettings] = key({}, "Settings per model, by the model's name.")
+
+
+@attrs.frozen
+class ProviderConfig:
+    api_key: Secret = key(Secret(), "Key of the service.")
+    api_base: str | None = key(None, "Address of the service; unset means its own.")
+    extra_headers: Mapping[str, str] = key({}, "Extra HTTP headers.")
+    extra_body: Mapping[str, object] = key({}, "Extra fields for every request's body.")
+
+
+@attrs.frozen
+class ExecConfig:
+    enable: bool = key(True, "Offer the exec tool.")
+    timeout: float = key(60.0, "Seconds for one command.", minimum=0.1, maximum=86400)
+    path_append: str = key("", "Folders appended to PATH, separated by colons.")
+    path_prepend: str = key("", "Folders put before PATH, separated by colons.")
+    allowed_env_keys: tuple[str, ...] = key((), "Environment variables that commands may see beside HOME, LANG, PATH and TERM.")
+
+
+@attrs.frozen
+class FileConfig:
+    enable: bool = key(True, "Offer the file tools.")
+
+
+@attrs.frozen
+class ToolsConfig:
+    restrict_to_workspace: bool = key(True, "Keep file tools inside the workspace.")
+    exec: ExecConfig = key(ExecConfig(), "The exec tool.")
+    file: FileConfig = key(FileConfig(), "The file tools.")
+
+
+@attrs.frozen
+class GatewayConfig:
+    owners: tuple[str, ...] = key((), "Principals that own this assistant: channel:user or channel:account:chat:user.")
+
+
+@attrs.frozen
+class RetentionConfig:
+    tool_results_days: float = key(30.0, "Days that full tool results are kept.", minimum=0)
+    tool_results_mb: float = key(500.0, "Megabytes of full tool results that are kept.", minimum=1)
+
+
+@attrs.frozen
+class Config:
+    """The root of the tree."""
+
+    config_version: int | None = key(None, "Version of this file's format; ours write 1, files of HKUDS/nanobot have none.")
+    agents: AgentsConfig = key(AgentsConfig(), "The assistant and its models.")
+    providers: Mapping[str, ProviderConfig] = key({}, "Model services, by name.")
+    tools: ToolsConfig = key(ToolsConfig(), "What the assistant can do.")
+    gateway: GatewayConfig = key(GatewayConfig(), "The daemon.")
+    retention: RetentionConfig = key(RetentionConfig(), "How long things are kept.")

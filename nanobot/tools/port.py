@@ -1,0 +1,64 @@
+"""What a tool is, and what it may use while it runs.
+
+A tool is a frozen attrs class for its parameters (its fields yield the JSON Schema, `schema.py`) and an async function
+`run(params, turn)`. It raises `ToolError` with a text that tells the model what to do differently; anything else it raises
+is a bug, reported as such by the one place that calls tools (registry.py). Cancelling it leaves no child process, thread or
+temporary file of it behind. It shares no mutable state with other calls: what it may use comes in `turn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import attrs
+
+from nanobot.messages import Attachment, CallId, Effect, Principal, SessionKey
+
+P = TypeVar("P")
+
+
+@attrs.frozen
+class Result:
+    """What a tool hands back. `text` may be long: the registry caps it and keeps the full text in a file."""
+
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    """Images for the model to see."""
+    tainted: bool = False
+    """Holds text of strangers (pages, mail, files that came from outside)."""
+    failed: bool = False
+    """It ran and did not succeed (an exit code that is not 0)."""
+
+
+@attrs.frozen
+class ToolTurn:
+    """What one call may use."""
+
+    workspace: Path
+    """Absolute, resolved. Relative paths of the model are taken from here."""
+    session: SessionKey
+    principal: Principal
+    call: CallId
+    results: Path
+    """Folder of ours for full results (0700), inside the data directory."""
+    readable: tuple[Path, ...] = ()
+    """Folders beside the workspace that may be read (the package's skills, full results of this session)."""
+    restrict: bool = True
+    """Keep file tools inside the workspace."""
+    progress: Callable[[str], None] = lambda _line: None
+    """A line for whoever watches: never stored, must not block."""
+
+
+@attrs.frozen
+class Tool(Generic[P]):
+    """A tool as it is registered."""
+
+    name: str
+    description: str
+    params: type[P]
+    run: Callable[[P, ToolTurn], Awaitable[Result]]
+    effect: Effect
+    timeout_s: float | None = None
+    """Its own deadline in seconds; None: `agents.defaults.deadlines.tool`."""
