@@ -1,0 +1,105 @@
+"""Records and snapshots as JSON, and back. The format of the journal's contents; `segment.py` has that of its lines.
+
+A record is an object whose `t` names it; fields at their default are left out. `FORMAT` rises with every new record, field
+or meaning; `READS` is the oldest version that can be read, by decoders kept for it. An unknown name or field is not guessed
+at: it raises `UnknownFormat`, and the session is refused untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar, get_args
+
+import attrs
+from cattrs import Converter
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+from nanobot.messages import Entry, MessageId
+from nanobot.session.records import Record
+from nanobot.session.state import SeenIds, Session, State
+from nanobot.wire import Json
+
+FORMAT = 1
+"""Version of what is written now."""
+READS = 1
+"""Oldest version that this code reads; written to headers as the least reader."""
+
+T = TypeVar("T")
+
+
+class UnknownFormat(ValueError):
+    """A record, field or value that this version does not know."""
+
+
+def _tag(cls: type) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=False, forbid_extra_keys=True, omit_if_default=True)
+    for union in (Entry, State, Record):
+        _register_union(converter, union)
+    converter.register_unstructure_hook(SeenIds, lambda seen: [[i, at] for i, at in seen])
+    converter.register_structure_hook(SeenIds, lambda rows, _: SeenIds((MessageId(str(i)), float(at)) for i, at in rows))
+    return converter
+
+
+def _register_union(converter: Converter, union: object) -> None:
+    """Objects of a union carry `t`, the name of their class."""
+    readers: dict[str, Callable[[dict[str, Json]], object]] = {}
+    writers: dict[type, tuple[str, Callable[[object], dict[str, Json]]]] = {}
+    for cls in get_args(union):
+        reader = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False)
+        readers[_tag(cls)] = lambda found, read=reader, cls=cls: read(found, cls)  # type: ignore[misc]
+        writers[cls] = (_tag(cls), make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True))
+
+    def structure(found: dict[str, Json], _: object) -> object:
+        name = found.get("t")
+        read = readers.get(name) if isinstance(name, str) else None
+        if read is None:
+            raise UnknownFormat(f"unknown record {name!r}")
+        return read({k: v for k, v in found.items() if k != "t"})
+
+    def unstructure(value: object) -> dict[str, Json]:
+        tag, write = writers[type(value)]
+        return {"t": tag, **write(value)}
+
+    converter.register_structure_hook(union, structure)
+    converter.register_unstructure_hook(union, unstructure)
+
+
+_CONVERTER = _converter()
+
+
+def encode(records: Iterable[Record]) -> list[Json]:
+    return [_CONVERTER.unstructure(record, Record) for record in records]
+
+
+def decode(rows: Iterable[Json]) -> list[Record]:
+    """Raises: UnknownFormat."""
+    return [_structure(row, Record) for row in rows]  # type: ignore[arg-type]
+
+
+def encode_session(session: Session) -> Json:
+    row: Json = _CONVERTER.unstructure(session, Session)
+    return row
+
+
+def decode_session(row: Json) -> Session:
+    """Raises: UnknownFormat."""
+    return _structure(row, Session)
+
+
+def _structure(row: Json, kind: type[T]) -> T:
+    try:
+        return _CONVERTER.structure(row, kind)
+    except ForbiddenExtraKeysError as exc:
+        raise UnknownFormat(f"unknown fields {sorted(exc.extra_fields)} in {exc.cl.__name__}") from exc
+    except (BaseValidationError, KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise UnknownFormat(f"{type(exc).__name__}: {exc}") from exc
+
+
+RECORD_TYPES: tuple[type, ...] = get_args(Record)
+assert all(attrs.has(cls) for cls in RECORD_TYPES)

@@ -1,0 +1,89 @@
+"""What outlives a turn: questions that need I/O, calls that wait for the owner's word, work in the background. Pure.
+
+A question's end is a message to the chat, asked again after a crash. The end of anything else is an input to the session;
+it runs at most once, so after a crash it is reported as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nanobot.messages import ErrandId, MessageId, Said
+from nanobot.session import events as ev
+from nanobot.session import records as r
+from nanobot.session import sentences
+from nanobot.session.delivery import queue
+from nanobot.session.effects import CancelErrand, RunErrand
+from nanobot.session.plan import NOTHING, Plan
+from nanobot.session.state import Errand, ErrandKind, Session
+
+Accept = Callable[[Session, Said], Plan]
+"""How the state at hand takes an input (machine.py)."""
+
+
+def open_question(event: ev.Commanded, line: str) -> Plan:
+    errand = Errand(ErrandId(f"q:{event.id}"), ErrandKind.QUESTION, line, event.principal, event.id, started=True)
+    return Plan((r.ErrandOpened(errand),), (RunErrand(errand.id),))
+
+
+def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
+    errand = session.errand(event.id)
+    if errand is None:
+        return NOTHING
+    closed = Plan((r.ErrandClosed(errand.id, "ended"),))
+    if errand.kind is ErrandKind.QUESTION:
+        return closed.then(session, lambda s: queue(s, event.text, event.at, reply_to=errand.asked_by))
+    return closed.then(session, lambda s: accept(s, _said(errand, event.text, event.at, tainted=event.tainted)))
+
+
+def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept: Accept, *, yes: bool) -> Plan:
+    """The owner's word on a call that waits for it: it binds to that call, once."""
+    errand = session.errand(errand_id)
+    if not event.owner:
+        return queue(session, sentences.NOT_YOURS, event.at, reply_to=event.id)
+    if errand is None or errand.kind is not ErrandKind.APPROVAL or errand.started:
+        return queue(session, sentences.NO_SUCH_REQUEST, event.at, reply_to=event.id)
+    if yes:
+        started = Plan((r.ErrandStarted(errand.id),), (RunErrand(errand.id),))
+        text = sentences.APPROVED.format(errand.text)
+        return started.then(session, lambda s: queue(s, text, event.at, reply_to=event.id))
+    return _close(session, errand, "denied", sentences.DENIED.format(errand.text), accept, at=event.at)
+
+
+def expired(session: Session, at: float, accept: Accept) -> Plan:
+    """Close what nobody answered in time."""
+    plan = NOTHING
+    for errand in session.errands:
+        if errand.expires_at is not None and errand.expires_at <= at and not errand.started:
+            text = sentences.EXPIRED.format(errand.text)
+            plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "expired", t, accept, at=at))  # type: ignore[misc]
+    return plan
+
+
+def reopened(session: Session, at: float, accept: Accept) -> Plan:
+    """After a start: questions are asked again, what ran is unknown, what waits for the owner goes on waiting."""
+    plan = NOTHING
+    for errand in session.errands:
+        if errand.kind is ErrandKind.QUESTION:
+            plan += Plan((), (RunErrand(errand.id),))
+        elif errand.started:
+            text = sentences.ERRAND_UNKNOWN.format(errand.text)
+            plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "unknown_after_crash", t, accept, at=at))  # type: ignore[misc]
+    return plan
+
+
+def stopped(session: Session) -> Plan:
+    """`/stop` reaches all of them."""
+    return Plan(
+        tuple(r.ErrandClosed(e.id, "stopped") for e in session.errands),
+        tuple(CancelErrand(e.id) for e in session.errands if e.started),
+    )
+
+
+def _close(session: Session, errand: Errand, how: str, text: str, accept: Accept, *, at: float) -> Plan:
+    closed = Plan((r.ErrandClosed(errand.id, how),))
+    return closed.then(session, lambda s: accept(s, _said(errand, text, at)))
+
+
+def _said(errand: Errand, text: str, at: float, *, tainted: bool = False) -> Said:
+    return Said(MessageId(f"errand:{errand.id}"), text, at, errand.principal, tainted=tainted)

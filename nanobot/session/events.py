@@ -1,0 +1,315 @@
+"""Events: what a session is told. Time and ids come inside them; those of a turn carry its number, and the step where it matters.
+
+Events from outside (`Received`, `Commanded`, delivery, errands, time) are legal in every state. Events of the turn's own
+effects may come late, which every state answers; one that cannot follow what happened raises `ImpossibleEvent`.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from nanobot.messages import Attachment, CallId, CallState, ErrandId, MessageId, OutboundId, Reply, Said, TurnNumber
+from nanobot.session.state import Errand, Owed
+
+# --- commands, as commands.py reads them from a message
+
+
+@attrs.frozen
+class Stop:
+    pass
+
+
+@attrs.frozen
+class New:
+    pass
+
+
+@attrs.frozen
+class Undo:
+    pass
+
+
+@attrs.frozen
+class Retry:
+    confirmed: bool = False
+
+
+@attrs.frozen
+class ChooseModel:
+    """`problem` says why that model cannot be used, checked where the configuration is known."""
+
+    model: str | None
+    problem: str = ""
+
+
+@attrs.frozen
+class Approve:
+    errand: ErrandId
+
+
+@attrs.frozen
+class Deny:
+    errand: ErrandId
+
+
+@attrs.frozen
+class Ask:
+    """A question that needs I/O (`/status`, `/sessions`): an errand answers it."""
+
+    line: str
+
+
+@attrs.frozen
+class Tell:
+    """The answer is known at once (`/help`, an unknown command)."""
+
+    text: str
+
+
+Command = Stop | New | Undo | Retry | ChooseModel | Approve | Deny | Ask | Tell
+
+# --- from outside
+
+
+@attrs.frozen
+class Received:
+    """A message for the model."""
+
+    said: Said
+
+
+@attrs.frozen
+class Commanded:
+    """A message that is a command."""
+
+    id: MessageId
+    principal: str
+    at: float
+    command: Command
+    owner: bool = False
+
+
+@attrs.frozen
+class Woke:
+    """Time has come for a promise, or somebody wants it looked at."""
+
+    at: float
+
+
+@attrs.frozen
+class Opened:
+    """The journal was opened. `crashed`: its last line was not a farewell. `resume` false: only tell, begin nothing."""
+
+    at: float
+    crashed: bool
+    resume: bool = True
+
+
+@attrs.frozen
+class DrainAsked:
+    at: float
+
+
+# --- of the turn's effects
+
+
+@attrs.frozen
+class ModelAnswered:
+    """A whole answer. `calls` of the reply are `requested`, or `refused` with the reason where policy says so."""
+
+    turn: TurnNumber
+    step: int
+    at: float
+    reply: Reply
+    nameless: int = 0
+    """Calls without a name that were dropped from it."""
+    length: bool = False
+    """It was cut at the token limit."""
+
+
+@attrs.frozen
+class ModelFailed:
+    """The call failed for good. `text` tells the user what happened and what to do."""
+
+    turn: TurnNumber
+    step: int
+    at: float
+    kind: str
+    text: str
+
+
+@attrs.frozen
+class ContextFull:
+    """The prompt would not fit; history before ordinal `keep_from` must leave. `refused`: the service said so."""
+
+    turn: TurnNumber
+    step: int
+    at: float
+    keep_from: int
+    refused: bool = False
+    consolidate: bool = False
+    """Memory may take the span first."""
+
+
+@attrs.frozen
+class CallEnded:
+    """A call has its outcome. `errand`: it goes on outside the turn. `promises`: what it owes other journals."""
+
+    turn: TurnNumber
+    call: CallId
+    at: float
+    state: CallState
+    result: str
+    full: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    tainted: bool = False
+    errand: Errand | None = None
+    promises: tuple[Owed, ...] = ()
+
+
+@attrs.frozen
+class DeadlinePassed:
+    turn: TurnNumber
+    at: float
+
+
+@attrs.frozen
+class TurnEmptied:
+    """Nothing of a stopped turn runs any more."""
+
+    turn: TurnNumber
+    at: float
+
+
+# --- delivery
+
+
+@attrs.frozen
+class SplitInto:
+    """The channel made more than one part of a message at its first attempt; nothing was sent yet."""
+
+    id: OutboundId
+    parts: tuple[str, ...]
+
+
+@attrs.frozen
+class PartDelivered:
+    id: OutboundId
+    part: int
+    at: float
+    receipt: str = ""
+
+
+@attrs.frozen
+class SendFailed:
+    """The network will take it later. `retry_after`: seconds it asked for."""
+
+    id: OutboundId
+    part: int
+    at: float
+    error: str
+    retry_after: float | None = None
+
+
+@attrs.frozen
+class SendRefused:
+    """The network will never take it."""
+
+    id: OutboundId
+    part: int
+    at: float
+    error: str
+
+
+@attrs.frozen
+class SendUnknown:
+    """No answer came: it may have arrived. `keyed`: the network takes our id, so that sending again cannot double it."""
+
+    id: OutboundId
+    part: int
+    at: float
+    error: str
+    keyed: bool
+
+
+@attrs.frozen
+class ChannelDown:
+    """The channel cannot send now; it says when it can again."""
+
+    id: OutboundId
+    part: int
+    at: float
+    error: str
+
+
+@attrs.frozen
+class ChannelUp:
+    at: float
+
+
+# --- errands, hand-offs, memory
+
+
+@attrs.frozen
+class ErrandEnded:
+    """An errand has its answer."""
+
+    id: ErrandId
+    at: float
+    text: str
+    tainted: bool = False
+
+
+@attrs.frozen
+class PaidTo:
+    """The other journal has it."""
+
+    id: str
+
+
+@attrs.frozen
+class ConsolidationDue:
+    at: float
+    end: int
+    """Exchanges before this ordinal may go to memory."""
+
+
+@attrs.frozen
+class Consolidated:
+    """Memory has everything before ordinal `cursor`. Its word counts in every state."""
+
+    at: float
+    cursor: int
+
+
+@attrs.frozen
+class ConsolidationFailed:
+    at: float
+    reason: str
+
+
+Event = (
+    Received
+    | Commanded
+    | Woke
+    | Opened
+    | DrainAsked
+    | ModelAnswered
+    | ModelFailed
+    | ContextFull
+    | CallEnded
+    | DeadlinePassed
+    | TurnEmptied
+    | SplitInto
+    | PartDelivered
+    | SendFailed
+    | SendRefused
+    | SendUnknown
+    | ChannelDown
+    | ChannelUp
+    | ErrandEnded
+    | PaidTo
+    | ConsolidationDue
+    | Consolidated
+    | ConsolidationFailed
+)

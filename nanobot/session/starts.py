@@ -1,0 +1,85 @@
+"""How a session that was left unfinished goes on when it is opened again. Pure.
+
+`Restarted` stands in the line before the effects that follow from it, so that a turn that kills the process is counted.
+After a crash: calls without effect run again, `started` ones with effects become `unknown_after_crash`, the rest `not_run`;
+then the model decides. The second crash in one turn ends it. What a drain put aside goes on without being counted.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from nanobot.messages import CallState, Effect, TurnEnd
+from nanobot.session import delivery, errands, sentences
+from nanobot.session import events as ev
+from nanobot.session import records as r
+from nanobot.session.effects import Pay, RunCalls
+from nanobot.session.plan import NOTHING, Plan
+from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, StopReason, Thinking, Turn
+from nanobot.session.stops import emptied
+from nanobot.session.turns import accept, begin, current, end_turn, next_step, open_calls, settle_open
+
+MOST_RESTARTS = 1
+"""Crashes that a turn survives: the second in one turn may well be its doing."""
+
+
+def opened(session: Session, event: ev.Opened) -> Plan:
+    """Take up what was unfinished: the turn, errands, what is owed, what was being sent."""
+    unfinished = not isinstance(session.state, Idle) or session.draining
+    restarted = Plan((r.Restarted(event.at, event.crashed),)) if unfinished else NOTHING
+    beside = Plan((), tuple(Pay(owed) for owed in session.owed))
+    plan = (restarted + beside).then(session, lambda s: _resume(s, event))
+    plan = plan.then(session, lambda s: errands.reopened(s, event.at, accept))
+    return plan.then(session, lambda s: delivery.reopened(s, event.at)) if session.outbox else plan
+
+
+def _resume(session: Session, event: ev.Opened) -> Plan:
+    match session.state:
+        case Idle():
+            return begin(session, event.at)
+        case Consolidating():
+            failed = Plan((r.ConsolidationEnded("failed"),))
+            return failed.then(session, lambda s: _resume(s, event))
+        case Stopping(turn, StopReason.DRAIN):
+            aside = Plan((*settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN), r.Suspended(turn.number)))
+            return aside.then(session, lambda s: _resume_turn(s, current(s), event))
+        case Stopping(turn) as now:
+            return _settle_crashed(turn).then(session, lambda s: _emptied(s, now, event.at))
+        case Thinking(turn) | AwaitingTool(turn):
+            return _resume_turn(session, turn, event)
+        case _ as never:
+            assert_never(never)
+
+
+def _emptied(session: Session, now: Stopping, at: float) -> Plan:
+    return emptied(session, Stopping(current(session), now.why, now.by, now.set_aside), at)
+
+
+def _resume_turn(session: Session, turn: Turn, event: ev.Opened) -> Plan:
+    if turn.restarts > MOST_RESTARTS or not event.resume:
+        text = sentences.CRASHED_TWICE if event.resume else sentences.NOT_RESUMED
+        return _settle_crashed(turn).then(session, lambda s: end_turn(s, TurnEnd.CRASHED, text, event.at))
+    return _settle_crashed(turn, again=True).then(session, lambda s: _rerun(s, event.at))
+
+
+def _settle_crashed(turn: Turn, *, again: bool = False) -> Plan:
+    """Outcomes of the calls that were open when the process died; with `again`, those without effect stay open."""
+    settled = []
+    for call in open_calls(turn):
+        if again and call.effect is Effect.READS:
+            continue
+        ran = call.state is CallState.STARTED and call.effect is Effect.WRITES
+        state, text = (CallState.UNKNOWN_AFTER_CRASH, sentences.UNKNOWN) if ran else (CallState.NOT_RUN, sentences.NOT_RUN_CRASH)
+        settled.append(r.CallSettled(turn.number, call.id, state, text))
+    return Plan(tuple(settled))
+
+
+def _rerun(session: Session, at: float) -> Plan:
+    """Run the calls without effect once more, or make the model call once more."""
+    turn = current(session)
+    left = open_calls(turn)
+    if not left:
+        return next_step(session, at)
+    fresh = tuple(c.id for c in left if c.state is CallState.REQUESTED)
+    begun = (r.CallsStarted(turn.number, fresh),) if fresh else ()
+    return Plan(begun, (RunCalls(turn.number, tuple(c.id for c in left)),))

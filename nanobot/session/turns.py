@@ -1,0 +1,126 @@
+"""How a turn begins, goes on and ends: the moves that machine.py, stops.py, orders.py and starts.py are made of. Pure."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from nanobot.messages import Call, CallState, MessageId, Note, Reply, Said, TurnEnd
+from nanobot.session import records as r
+from nanobot.session import sentences
+from nanobot.session.delivery import queue
+from nanobot.session.effects import CallModel, CancelConsolidation
+from nanobot.session.plan import NOTHING, Plan
+from nanobot.session.state import AwaitingTool, Consolidating, Idle, ImpossibleEvent, Session, Stopping, Thinking, Turn
+
+MOST_PREEMPTIONS = 3
+"""A consolidation that inputs cut short so often goes first the next time."""
+
+
+def current(session: Session) -> Turn:
+    """The turn under way. Raises: ImpossibleEvent where there is none."""
+    if session.turn is None:
+        raise ImpossibleEvent("there is no turn")
+    return session.turn
+
+
+def accept(session: Session, said: Said) -> Plan:
+    """Put an input into the inbox, and begin with it if nothing else is under way."""
+    accepted = Plan((r.Accepted(said),))
+    match session.state:
+        case Idle():
+            return accepted.then(session, lambda s: begin(s, said.at))
+        case Consolidating(back=None) if session.preempted < MOST_PREEMPTIONS and not session.draining:
+            return (accepted + preempt()).then(session, lambda s: begin(s, said.at))
+        case Thinking() | AwaitingTool() | Stopping() | Consolidating():
+            return accepted
+        case _ as never:
+            assert_never(never)
+
+
+def begin(session: Session, at: float) -> Plan:
+    """Start a turn with the first waiting message and those of the same principal right behind it."""
+    if not session.inbox or session.draining:
+        return NOTHING
+    principal = session.inbox[0].principal
+    others = [i for i, said in enumerate(session.inbox) if said.principal != principal]
+    taken = session.inbox[: min(others, default=len(session.inbox))]
+    record = r.TurnStarted(session.next_turn, principal, tuple(said.id for said in taken), at)
+    return Plan((record,), (CallModel(session.next_turn, 1),))
+
+
+def next_step(
+    session: Session,
+    at: float,
+    *,
+    note: str = "",
+    last_call: str = "",
+    empties: int = 0,
+    nameless: int | None = None,
+    lengths: int | None = None,
+    trimmed: bool = False,
+) -> Plan:
+    """Make the turn's next model call, with what its principal has said meanwhile."""
+    turn = current(session)
+    joining = tuple(said.id for said in session.inbox if said.principal == turn.principal)
+    joined = (r.Joined(turn.number, joining),) if joining else ()
+    begun = r.StepBegun(
+        turn.number,
+        turn.step + 1,
+        Note(note, at) if note else None,
+        last_call or turn.last_call,
+        empties,
+        turn.nameless if nameless is None else nameless,
+        turn.lengths if lengths is None else lengths,
+        turn.trimmed or trimmed,
+    )
+    return Plan((*joined, begun), (CallModel(turn.number, turn.step + 1),))
+
+
+def last_call(session: Session, at: float, why: str) -> Plan:
+    """Ask the model for an answer without tools; after it the turn ends in any case."""
+    return next_step(session, at, note=sentences.LAST_CALL_NOTES[why], last_call=why)
+
+
+def finish(session: Session, turn: Turn, reply: Reply, text: str, at: float) -> Plan:
+    """The model's answer ends the turn. `text` is what people see; a sentence of ours where `reply` has none."""
+    before = [e.text for e in turn.entries if isinstance(e, Reply) and not e.calls]
+    whole = "".join(before[len(before) - turn.lengths :]) + text if turn.lengths else text
+    own = not reply.text.strip()
+    kept = () if own else (r.Answered(turn.number, reply),)
+    ended = Plan((*kept, r.TurnEnded(turn.number, TurnEnd.ANSWERED, at, text if own else "")))
+    return ended.then(session, lambda s: _reply_and_begin(s, turn.inputs, whole, at, failed=own))
+
+
+def end_turn(session: Session, end: TurnEnd, text: str, at: float, *, by: MessageId | None = None) -> Plan:
+    """The turn ends with a sentence of ours. `by`: the command that asked for it, answered with it."""
+    turn = current(session)
+    settled = settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN)
+    ended = Plan((*settled, r.TurnEnded(turn.number, end, at, text)))
+    answers = turn.inputs if by is None else (by, *turn.inputs)
+    return ended.then(session, lambda s: _reply_and_begin(s, answers, text, at, failed=end is not TurnEnd.STOPPED))
+
+
+def _reply_and_begin(session: Session, answers: tuple[MessageId, ...], text: str, at: float, *, failed: bool) -> Plan:
+    said = queue(session, text, at, reply_to=answers[0], also_answers=answers[1:], failed=failed)
+    return said.then(session, lambda s: begin(s, at))
+
+
+def open_calls(turn: Turn) -> tuple[Call, ...]:
+    """The calls of the turn's last answer that have no outcome yet."""
+    last = turn.entries[-1] if turn.entries else None
+    return tuple(c for c in last.calls if not c.state.settled) if isinstance(last, Reply) else ()
+
+
+def settle_open(turn: Turn, ran: CallState, ran_text: str, not_run_text: str) -> tuple[r.CallSettled, ...]:
+    """Outcomes for the open calls of a turn that goes no further."""
+    return tuple(
+        r.CallSettled(turn.number, call.id, ran, ran_text)
+        if call.state is CallState.STARTED
+        else r.CallSettled(turn.number, call.id, CallState.NOT_RUN, not_run_text)
+        for call in open_calls(turn)
+    )
+
+
+def preempt() -> Plan:
+    """End the consolidation that is under way, half done being not done."""
+    return Plan((r.ConsolidationEnded("preempted"),), (CancelConsolidation(),))
