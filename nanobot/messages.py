@@ -13,6 +13,7 @@ cannot be written down. This module imports nobody of ours.
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 from typing import NewType
 
 import attrs
@@ -39,7 +40,13 @@ class Principal:
     owner: bool = False
 
     def __str__(self) -> str:
-        return f"{self.channel}:{self.account}:{self.chat}:{self.user}"
+        return ":".join(map(_escape, (self.channel, self.account, self.chat, self.user)))
+
+    @classmethod
+    def parse(cls, text: str, *, owner: bool = False) -> Principal:
+        """The principal that `str()` wrote. Raises: ValueError."""
+        channel, account, chat, user = map(_unescape, text.split(":"))
+        return cls(channel, account, chat, user, owner)
 
 
 @attrs.frozen
@@ -269,3 +276,36 @@ class Exchange:
     """The text of ours that ended it where the last entry is not the model's answer (a failure, a stop)."""
     undone: bool = False
     """Taken out of the prompt by `/undo`; kept on record."""
+
+    @cached_property
+    def shown(self) -> tuple[Entry, ...]:
+        """What the model is shown of it: nothing that was undone; where it ended otherwise than by an answer, how."""
+        if self.undone:
+            return ()
+        return (*self.entries, Note(self.answer, 0.0)) if self.answer else self.entries
+
+    @cached_property
+    def messages(self) -> int:
+        """How many messages a prompt has for it."""
+        return sum(1 + (len(e.calls) if isinstance(e, Reply) else 0) for e in self.shown)
+
+    @cached_property
+    def bytes(self) -> int:
+        """UTF-8 bytes of its text, as a measure of what it costs in a prompt; pictures are counted by `weight_of`."""
+        return sum(map(weight_of, self.shown))
+
+
+PICTURE_BYTES = 6000
+"""What a picture counts for: vendors charge about 1,500 tokens for one, at about 4 bytes a token."""
+
+
+def weight_of(entry: Entry) -> int:
+    """UTF-8 bytes that an entry brings into a prompt, pictures as `PICTURE_BYTES`."""
+    match entry:
+        case Said(text=text, attachments=attachments):
+            return len(text.encode("utf-8", "replace")) + PICTURE_BYTES * len(attachments)
+        case Note(text):
+            return len(text.encode("utf-8", "replace"))
+        case Reply(text, calls, thinking):
+            said = len(text) + sum(len(t.text) for t in thinking)
+            return said + sum(len(c.arguments) + len(c.result) + PICTURE_BYTES * len(c.attachments) for c in calls)

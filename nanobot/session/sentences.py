@@ -49,6 +49,11 @@ NOT_RUN = "Not run: the turn was ended before."
 UNKNOWN = "nanobot was restarted while this ran. It is not known whether it took effect; check before you run it again."
 NOT_RUN_CRASH = "Not run: nanobot was restarted before it began."
 NOT_RUN_LIMIT = "Not run: the limit of steps for this turn was reached."
+DAMAGED = "The journal of this conversation was damaged, so this was not taken up again."
+DAMAGED_NOTICE = (
+    "The journal of this conversation is damaged ({}). What can be read was kept and the damaged file stays where it is, "
+    "but nothing of it is resumed or sent: {}."
+)
 ERRAND_UNKNOWN = "nanobot was restarted while this ran: {}. It is not known how far it came."
 APPROVED = "Approved, running: {}"
 DENIED = "Denied: {}"

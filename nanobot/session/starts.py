@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import CallState, Effect, TurnEnd
+import attrs
+
+from nanobot.messages import CallState, Effect, Said, TurnEnd, TurnNumber
 from nanobot.session import delivery, errands, sentences
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.effects import Pay, RunCalls
+from nanobot.session.fold import apply_all
 from nanobot.session.plan import NOTHING, Plan
-from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, StopReason, Thinking, Turn
+from nanobot.session.state import AwaitingTool, Consolidating, DeadLetter, Idle, Session, Stopping, StopReason, Thinking, Turn
 from nanobot.session.stops import emptied
-from nanobot.session.turns import accept, begin, current, end_turn, next_step, open_calls, settle_open
+from nanobot.session.turns import accept, begin, current, end_turn, next_step, settle_open
 
 MOST_RESTARTS = 1
 """Crashes that a turn survives: the second in one turn may well be its doing."""
@@ -31,6 +34,38 @@ def opened(session: Session, event: ev.Opened) -> Plan:
     plan = (restarted + beside).then(session, lambda s: _resume(s, event))
     plan = plan.then(session, lambda s: errands.reopened(s, event.at, accept))
     return plan.then(session, lambda s: delivery.reopened(s, event.at)) if session.outbox else plan
+
+
+def salvage(session: Session, at: float) -> tuple[Session, str]:
+    """What may be kept of a session whose journal is damaged, and what was open in it, for people.
+
+    A damaged line may have been the one that said `started`, `Delivered` or who spoke, so nothing is resumed, run or sent:
+    the turn is closed, what was to be sent is a dead letter, what ran is unknown. Ids that may have been given go unused.
+    """
+    open_ends: list[str] = []
+    if session.turn is not None:
+        text = "; ".join(entry.text for entry in session.turn.entries if isinstance(entry, Said))
+        open_ends.append(f"a turn was under way: {text[:200]}")
+        settled = _settle_crashed(session.turn)
+        ended = Plan((*settled.records, r.TurnEnded(session.turn.number, TurnEnd.CRASHED, at, sentences.DAMAGED)))
+        session = apply_all(attrs.evolve(session, state=Thinking(session.turn)), ended.records)
+    open_ends += [f"not answered: {said.text[:200]}" for said in session.inbox]
+    open_ends += [f"perhaps not sent: {pending.outbound.text[:200]}" for pending in session.outbox]
+    open_ends += [f"perhaps not finished: {errand.text[:200]}" for errand in session.errands]
+    letters = tuple(DeadLetter(p.outbound, sentences.DAMAGED, at, perhaps_delivered=True) for p in session.outbox)
+    kept = attrs.evolve(
+        session,
+        state=Idle(),
+        inbox=(),
+        outbox=(),
+        errands=(),
+        owed=(),
+        draining=False,
+        dead=session.dead + letters,
+        next_turn=TurnNumber(max(session.next_turn, int(at))),
+        next_out=max(session.next_out, int(at)),
+    )
+    return kept, "; ".join(open_ends) or "nothing that is still readable was open"
 
 
 def _resume(session: Session, event: ev.Opened) -> Plan:
@@ -65,7 +100,7 @@ def _resume_turn(session: Session, turn: Turn, event: ev.Opened) -> Plan:
 def _settle_crashed(turn: Turn, *, again: bool = False) -> Plan:
     """Outcomes of the calls that were open when the process died; with `again`, those without effect stay open."""
     settled = []
-    for call in open_calls(turn):
+    for call in turn.open_calls:
         if again and call.effect is Effect.READS:
             continue
         ran = call.state is CallState.STARTED and call.effect is Effect.WRITES
@@ -77,7 +112,7 @@ def _settle_crashed(turn: Turn, *, again: bool = False) -> Plan:
 def _rerun(session: Session, at: float) -> Plan:
     """Run the calls without effect once more, or make the model call once more."""
     turn = current(session)
-    left = open_calls(turn)
+    left = turn.open_calls
     if not left:
         return next_step(session, at)
     fresh = tuple(c.id for c in left if c.state is CallState.REQUESTED)

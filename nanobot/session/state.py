@@ -13,6 +13,7 @@ from typing import Self
 import attrs
 
 from nanobot.messages import (
+    Call,
     CallId,
     Entry,
     ErrandId,
@@ -67,9 +68,14 @@ class SeenIds:
         if message_id in self:
             return self
         grown = SeenIds.__new__(SeenIds)
-        grown._entries = self._entries if len(self._entries) == self._count else dict(_first(self._entries, self._count))
-        grown._entries[message_id] = (self._count, at)
         grown._count = self._count + 1
+        grown._entries = self._entries
+        entry = (self._count, at)
+        if self._entries.get(message_id) == entry:  # what step tried, apply_all does again
+            return grown
+        if len(self._entries) != self._count:
+            grown._entries = dict(_first(self._entries, self._count))
+        grown._entries[message_id] = entry
         return grown
 
     def pruned(self, now: float, *, keep_s: float, keep_count: int) -> SeenIds:
@@ -119,11 +125,20 @@ class Turn:
 
     @property
     def reply(self) -> Reply:
-        """The answer whose calls are open. Raises: ImpossibleEvent where there is none."""
-        last = self.entries[-1] if self.entries else None
-        if not isinstance(last, Reply):
-            raise ImpossibleEvent(f"turn {self.number} has no answer whose calls could end")
-        return last
+        """The last answer, the only one whose calls can be open; what a stop settled may stand behind it.
+
+        Raises: ImpossibleEvent where there is none.
+        """
+        for entry in reversed(self.entries):
+            if isinstance(entry, Reply):
+                return entry
+        raise ImpossibleEvent(f"turn {self.number} has no answer whose calls could end")
+
+    @property
+    def open_calls(self) -> tuple[Call, ...]:
+        """Calls that have no outcome yet."""
+        last = next((entry for entry in reversed(self.entries) if isinstance(entry, Reply)), None)
+        return tuple(call for call in last.calls if not call.state.settled) if last else ()
 
 
 class ImpossibleEvent(Exception):
@@ -170,8 +185,8 @@ class Stopping:
 
     turn: Turn
     why: StopReason
-    by: MessageId | None
-    """The message that asked, answered when the turn has ended."""
+    by: tuple[MessageId, ...] = ()
+    """The messages that asked, answered when the turn has ended."""
     set_aside: int = 0
     """Waiting messages that the stop settled."""
 

@@ -1,0 +1,266 @@
+"""The live sessions: an actor per chat, started on demand, put to sleep when idle, started again when it fails.
+
+* `deliver` finds or starts the actor of a key and returns when the event is on disk.
+* Sleep is a handshake. An actor whose mailbox is empty is taken out of the map without a checkpoint in between, so no
+  message can land in an ended one; its successor waits until the journal is let go.
+* Who owes something is woken: at its time, or when its channel is up (`wake_channel`).
+* An actor that fails (a bug, a damaged journal) is reported and opened again on demand; what it left unfinished is taken
+  up at once, `MOST_FAILURES` times in `FAILURE_WINDOW_S`, then only when somebody speaks to it. One failing session never
+  touches another.
+
+Raises to the caller of `deliver`: InUse, JournalError, SessionFailed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+from loguru import logger
+
+from nanobot.errors import JournalDamaged, JournalTooNew, NanobotError
+from nanobot.messages import MessageId, SessionKey
+from nanobot.session import events as ev
+from nanobot.session import sentences
+from nanobot.session.actor import Actor, ActorEnded, owes
+from nanobot.session.codec import UnknownFormat, decode, decode_session, encode_session
+from nanobot.session.fold import apply_all
+from nanobot.session.journal import Loaded
+from nanobot.session.plan import Limits
+from nanobot.session.ports import Progress, Services
+from nanobot.session.segment import Owes
+from nanobot.session.starts import salvage
+from nanobot.session.state import ImpossibleEvent, Session
+from nanobot.session.store import OpenJournal, Store
+
+IDLE_S = 300.0
+"""Seconds a session stays awake after its last event: opening one costs milliseconds, a live one 40 KiB."""
+CLOSE_S = 10.0
+"""Seconds to let go of a journal when the disk hangs; then the process ends without."""
+MOST_FAILURES = 3
+FAILURE_WINDOW_S = 600.0
+
+
+class SessionFailed(NanobotError):
+    """A session ended by a fault of ours before it wrote the event."""
+
+
+Earlier = Callable[[SessionKey], Session | None]
+"""What an earlier program left for a session that has no journal yet; None if nothing."""
+Watch = Callable[[str, Progress], None]
+
+
+@attrs.define(eq=False)
+class _Place:
+    """The place of a key in the map: one actor at a time, the next after the end of the last."""
+
+    actor: Actor | None = None
+    ready: trio.Event = attrs.field(factory=trio.Event)
+    """Set when `actor` or `error` stands."""
+    gone: trio.Event = attrs.field(factory=trio.Event)
+    """Set when the journal is let go."""
+    error: Exception | None = None
+
+
+@attrs.define(eq=False)
+class Registry:
+    """See the module. `run` must be live for anything else to work."""
+
+    _store: Store
+    _services: Services
+    _limits: Limits
+    _watch: Watch
+    _earlier: Earlier = lambda _key: None
+    _idle_s: float = IDLE_S
+    _resume: bool = True
+    """False: sessions open, but nothing resumes (too many unclean starts)."""
+    _places: dict[str, _Place] = attrs.field(factory=dict, init=False)
+    _leaving: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
+    _owing: dict[str, Owes] = attrs.field(factory=dict, init=False)
+    _owing_changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _failures: dict[str, list[float]] = attrs.field(factory=dict, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _draining: bool = attrs.field(default=False, init=False)
+
+    # --- for others
+
+    async def deliver(self, key: SessionKey, event: ev.Event) -> None:
+        """Returns when what follows from the event is on disk. Raises: InUse, JournalError, SessionFailed."""
+        for _ in range(MOST_FAILURES + 1):
+            place = self._places.get(str(key)) or self._start(str(key))
+            await place.ready.wait()
+            if place.error is not None:
+                raise place.error
+            try:
+                assert place.actor is not None
+                await place.actor.deliver(event)
+            except ActorEnded:
+                await place.gone.wait()
+            else:
+                return
+        raise SessionFailed(f"session {key.short} fails again and again; the log says why")
+
+    async def open(self, key: SessionKey) -> Session:
+        """The session as it stands, with what was unfinished taken up. Raises: InUse, JournalError."""
+        place = self._places.get(str(key)) or self._start(str(key))
+        await place.ready.wait()
+        if place.error is not None:
+            raise place.error
+        assert place.actor is not None
+        return place.actor.session
+
+    def live(self) -> dict[str, Session]:
+        """The sessions that are awake."""
+        return {key: place.actor.session for key, place in self._places.items() if place.actor is not None}
+
+    def wake_channel(self, channel: str, at: float) -> None:
+        """Its channel is up: who waited for it sends now."""
+        for key, place in self._places.items():
+            if key.partition(":")[0] == channel and place.actor is not None:
+                place.actor.tell(ev.ChannelUp(at))
+        for key in [key for key, owed in self._owing.items() if owed == f"channel:{channel}"]:
+            self._start(key)
+
+    # --- its life
+
+    async def run(self, *, resume_all: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. `resume_all`: take up whatever any session has left unfinished."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if resume_all:
+                self._owing.update({seen.key: seen.owes for seen in await self._store.owing() if seen.trouble is None})
+            task_status.started()
+            await self._wake_sleepers()
+
+    async def drain(self, at: float) -> None:
+        """Put everything aside, begin nothing any more; returns when every actor has ended. The caller bounds it."""
+        self._draining = True
+        async with trio.open_nursery() as nursery:
+            for place in list(self._places.values()):
+                nursery.start_soon(self._drain_one, place, at)
+
+    async def _drain_one(self, place: _Place, at: float) -> None:
+        await place.ready.wait()
+        if place.actor is not None:
+            place.actor.tell(ev.DrainAsked(at))
+            place.actor.hurry()
+        await place.gone.wait()
+
+    async def _wake_sleepers(self) -> None:
+        while True:
+            now = self._services.clock()
+            for key in [key for key, owed in self._owing.items() if owed == "now" or _due(owed, now)]:
+                self._start(key)
+            times = [owed for owed in self._owing.values() if isinstance(owed, float | int)]
+            self._owing_changed = trio.Event()
+            with trio.move_on_after(max(0.0, min(times, default=now + 3600.0) - now)):
+                await self._owing_changed.wait()
+
+    def _start(self, key: str) -> _Place:
+        assert self._nursery is not None, "the registry does not run"
+        if key in self._places:
+            return self._places[key]
+        self._owing.pop(key, None)
+        place = self._places[key] = _Place()
+        self._nursery.start_soon(self._serve, key, place, name=f"session {key}")
+        return place
+
+    async def _serve(self, key: str, place: _Place) -> None:
+        """One actor's life, and what its end means. Only here a fault of a session is caught."""
+        try:
+            with logger.contextualize(session=key):
+                leaving = self._leaving.get(key)
+                if leaving is not None:
+                    await leaving.wait()
+                await self._live(key, place)
+        except* NanobotError as group:
+            place.error = _first(group)
+            logger.warning("session {} cannot be opened: {}", key, place.error)
+        except* Exception as group:  # noqa: BLE001  # the supervisor of sessions: reported, opened again
+            self._failed(key, place, group)
+        finally:
+            if self._places.get(key) is place:
+                del self._places[key]
+            if self._leaving.get(key) is place.gone:
+                del self._leaving[key]
+            place.ready.set()
+            place.gone.set()
+            self._owing_changed.set()
+
+    async def _live(self, key: str, place: _Place) -> None:
+        log, loaded = await self._store.open(key)
+        try:
+            session, notice = self._take_up(key, loaded)
+            if log.journal.must_cut and not loaded.created:
+                await log.cut(
+                    encode_session(session),
+                    owes=owes(session),
+                    at=self._services.clock(),
+                    accept_damage=loaded.damaged is not None,
+                )
+            actor = self._actor(key, place, session, log)
+            place.actor = actor
+            place.ready.set()
+            if notice:
+                actor.tell(notice)
+            if self._draining:
+                actor.tell(ev.DrainAsked(self._services.clock()))
+                actor.hurry()
+            crashed = not loaded.slept and not loaded.created
+            await actor.run(ev.Opened(self._services.clock(), crashed, self._resume))
+            owed = owes(actor.session)
+            if owed is not None and not self._draining:
+                self._owing[key] = owed
+            await log.sleep(owes=owed, at=self._services.clock())
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await log.close()
+
+    def _actor(self, key: str, place: _Place, session: Session, log: OpenJournal) -> Actor:
+        def may_retire() -> bool:
+            del self._places[key]
+            self._leaving[key] = place.gone
+            return True
+
+        return Actor(
+            session, log, self._services, self._limits, lambda progress: self._watch(key, progress), may_retire, self._idle_s
+        )
+
+    def _take_up(self, key: str, loaded: Loaded) -> tuple[Session, ev.Event | None]:
+        """The state that a journal holds, and what must be said about it. Raises: JournalTooNew, JournalDamaged."""
+        try:
+            session = Session(key) if loaded.snapshot is None else decode_session(loaded.snapshot)
+            session = apply_all(session, decode(loaded.records))
+        except UnknownFormat as exc:
+            raise JournalTooNew(f"the journal of {key}", str(exc)) from exc
+        except ImpossibleEvent as exc:
+            raise JournalDamaged(f"the journal of {key}", 0, str(exc)) from exc
+        if loaded.created:
+            return self._earlier(SessionKey.parse(key)) or session, None
+        if loaded.damaged is None:
+            return session, None
+        at = self._services.clock()
+        kept, open_ends = salvage(session, at)
+        text = sentences.DAMAGED_NOTICE.format(loaded.damaged, open_ends)
+        return kept, ev.Commanded(MessageId(f"damaged:{at}"), "", at, ev.Tell(text))
+
+    def _failed(self, key: str, place: _Place, group: BaseExceptionGroup[Exception]) -> None:
+        """A bug ended the actor: say so, and open it again if something is unfinished and it did not happen too often."""
+        logger.opt(exception=group).error("session {} failed", key)
+        place.error = SessionFailed(f"session {key} failed: {_first(group)}")
+        now = self._services.clock()
+        times = [t for t in self._failures.get(key, []) if now - t < FAILURE_WINDOW_S]
+        self._failures[key] = [*times, now]
+        if place.actor is not None and owes(place.actor.session) == "now" and len(times) < MOST_FAILURES:
+            self._owing[key] = "now"
+
+
+def _due(owed: Owes, now: float) -> bool:
+    return isinstance(owed, float | int) and owed <= now
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """One exception of a group, for a sentence; the log has them all."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
