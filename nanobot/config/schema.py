@@ -46,10 +46,17 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
-def key(default: T, help: str, *, minimum: float | None = None, maximum: float | None = None) -> T:
-    """A configuration key: its default, its line of help, and the closed range that a number must lie in."""
-    meta = {"help": help, "minimum": minimum, "maximum": maximum}
-    field: T = attrs.field(default=default, metadata=meta)
+def _masked(value: object) -> str:
+    return "***" if value else repr(value)
+
+
+def key(default: T, help: str, *, minimum: float | None = None, maximum: float | None = None, secret: bool = False) -> T:
+    """A configuration key: its default, its line of help, and the closed range that a number must lie in.
+
+    `secret` marks values that are no `Secret` and are masked all the same (headers, which hold tokens).
+    """
+    meta = {"help": help, "minimum": minimum, "maximum": maximum, "secret": secret}
+    field: T = attrs.field(default=default, metadata=meta, repr=_masked if secret else True)
     return field
 
 
@@ -104,7 +111,7 @@ class AgentsConfig:
 class ProviderConfig:
     api_key: Secret = key(Secret(), "Key of the service.")
     api_base: str | None = key(None, "Address of the service; unset means its own.")
-    extra_headers: Mapping[str, str] = key({}, "Extra HTTP headers.")
+    extra_headers: Mapping[str, str] = key({}, "Extra HTTP headers.", secret=True)
     extra_body: Mapping[str, object] = key({}, "Extra fields for every request's body.")
 
 
@@ -144,7 +151,7 @@ class RetentionConfig:
 class Config:
     """The root of the tree."""
 
-    config_version: int | None = key(None, "Version of this file's format; ours write 1, files of HKUDS/nanobot have none.")
+    config_version: int | None = key(None, "Format of this file: 1; files of HKUDS/nanobot have none.", minimum=1)
     agents: AgentsConfig = key(AgentsConfig(), "The assistant and its models.")
     providers: Mapping[str, ProviderConfig] = key({}, "Model services, by name.")
     tools: ToolsConfig = key(ToolsConfig(), "What the assistant can do.")

@@ -1,0 +1,116 @@
+"""What is in the files of HKUDS/nanobot and not in ours: its other keys, its providers, and its old habits.
+
+Its keys load and are named in one warning, because they are no mistake of the user's; its written-out defaults that would
+open the machine count as not written. A key that becomes ours is taken out of the table here.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from nanobot.config.tree import Path, dotted, loose
+from nanobot.wire import Json
+
+_PATTERNS = """
+api channels modelPresets transcription
+gateway.heartbeat gateway.host gateway.port gateway.restartMode
+agents.defaults.botIcon agents.defaults.botName agents.defaults.consolidationRatio agents.defaults.contextBlockLimit
+agents.defaults.contextWindowTokens agents.defaults.disabledSkills agents.defaults.dream agents.defaults.failOnToolError
+agents.defaults.fallbackModels agents.defaults.idleCompactAfterMinutes agents.defaults.idleCompactCheckIntervalSeconds
+agents.defaults.maxConcurrentSubagents agents.defaults.modelPreset agents.defaults.providerRetryMode
+agents.defaults.sessionTtlMinutes agents.defaults.timezone agents.defaults.timezoneMode agents.defaults.toolHintMaxLength
+agents.defaults.unifiedSession
+providers.*.apiType providers.*.displayName providers.*.extraQuery providers.*.profile providers.*.proxy
+providers.*.region providers.*.thinkingStyle
+tools.cliApps tools.imageGeneration tools.maxSessionMessagesPerMinute tools.mcpServers tools.my tools.myEnabled
+tools.mySet tools.ssrfWhitelist tools.web tools.webuiAllowLocalServiceAccess tools.webuiAllowRemotePackageInstall
+tools.exec.allowPatterns tools.exec.denyPatterns tools.exec.restrictToWorkspace
+tools.exec.sandbox tools.exec.sandboxRoBinds tools.exec.sandboxRwBinds
+"""
+_KEYS = [pattern.split(".") for pattern in _PATTERNS.split()]
+
+_SERVED = """
+custom openrouter aihubmix anthropic openai deepseek gemini zhipu dashscope moonshot minimax mistral siliconflow groq
+ollama lm_studio vllm demo
+"""
+_NOT_SERVED = """
+azure_openai bedrock orcarouter edenai novita huggingface modelscope skywork opencode opencode_zen opencode_go volcengine
+volcengine_coding_plan byteplus byteplus_coding_plan openai_codex xai_grok github_copilot kimi_coding minimax_anthropic
+stepfun xiaomi_mimo longcat ant_ling qianfan nvidia assemblyai atomic_chat ovms
+"""
+PROVIDERS = tuple(_SERVED.split())
+"""The providers of providers/registry.py, which this package does not import; a test compares them."""
+THEIR_PROVIDERS = tuple(_NOT_SERVED.split())
+_KNOWN = frozenset(map(loose, (*PROVIDERS, *THEIR_PROVIDERS)))
+
+PROCESS_VARIABLES = frozenset(
+    {
+        "NANOBOT_LLM_TIMEOUT_S",
+        "NANOBOT_MAX_CONCURRENT_REQUESTS",
+        "NANOBOT_OPENAI_COMPAT_TIMEOUT_S",
+        "NANOBOT_STREAM_IDLE_TIMEOUT_S",
+    }
+)
+"""Environment variables of HKUDS/nanobot that are no keys of its file."""
+
+
+@attrs.frozen
+class Habit:
+    """A default that older files write out: at `path`, this `value` counts as not written."""
+
+    path: Path
+    value: Json
+
+
+HABITS = (
+    Habit(("gateway", "host"), "0.0.0.0"),
+    Habit(("tools", "restrictToWorkspace"), False),
+)
+LONGEST_COMMAND_S = 86400
+"""What their `tools.exec.timeout: 0`, no limit, becomes: ours must end some day."""
+
+
+def is_theirs(path: Path) -> bool:
+    """Whether a key that we do not have is one of HKUDS/nanobot's."""
+    return any(len(keys) == len(path) and all(key in ("*", step) for key, step in zip(keys, path, strict=True)) for keys in _KEYS)
+
+
+def is_known_provider(name: str) -> bool:
+    return loose(name) in _KNOWN
+
+
+def is_their_provider(name: str) -> bool:
+    """Known, and not served here unless it is given an `apiBase`."""
+    return is_known_provider(name) and loose(name) not in map(loose, PROVIDERS)
+
+
+def modernised(root: dict[str, Json]) -> list[str]:
+    """Turn a file without `configVersion` (keys in camelCase) into what it means here, in place; returns warnings."""
+    tools, command = _object(root, "tools"), _object(_object(root, "tools"), "exec")
+    if "restrictToWorkspace" in command:
+        tools.setdefault("restrictToWorkspace", command.pop("restrictToWorkspace"))
+    warnings = []
+    if command.get("timeout") == 0 and command["timeout"] is not False:
+        command["timeout"] = LONGEST_COMMAND_S
+        warnings.append(f"tools.exec.timeout: 0 (no limit) counts as {LONGEST_COMMAND_S} seconds here")
+    if dropped := [text for habit in HABITS if (text := _dropped(root, habit))]:
+        warnings.append(
+            f"{' and '.join(dropped)} count as not set, because older versions wrote them unasked; "
+            'to turn them on, add "configVersion": 1'
+        )
+    return warnings
+
+
+def _dropped(root: dict[str, Json], habit: Habit) -> str | None:
+    parent = _object(root, str(habit.path[0]))
+    name = str(habit.path[1])
+    if name not in parent or parent[name] != habit.value or isinstance(parent[name], bool) != isinstance(habit.value, bool):
+        return None
+    del parent[name]
+    return f"{dotted(habit.path)}: {str(habit.value).lower()}"
+
+
+def _object(parent: dict[str, Json], name: str) -> dict[str, Json]:
+    """The object below, or an empty one that belongs to nobody."""
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
