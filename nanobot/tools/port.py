@@ -30,6 +30,8 @@ class Result:
     """Holds text of strangers (pages, mail, files that came from outside)."""
     failed: bool = False
     """It ran and did not succeed (an exit code that is not 0)."""
+    full: str | None = None
+    """File with the whole text, where `text` is a part of it."""
 
 
 @attrs.frozen
@@ -43,6 +45,8 @@ class ToolTurn:
     call: CallId
     results: Path
     """Folder of ours for full results (0700), inside the data directory."""
+    data: Path | None = None
+    """The data directory. No tool touches what is in it, but for the workspace and `readable` where they lie inside."""
     readable: tuple[Path, ...] = ()
     """Folders beside the workspace that may be read (the package's skills, full results of this session)."""
     restrict: bool = True
