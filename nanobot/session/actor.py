@@ -157,8 +157,10 @@ class Actor:
                 break
             if wake_at is not None and wake_at <= self._now():
                 return [_Mail(ev.Woke(self._now()))]
-            if self.at_rest and idle_at <= self._now() and self._may_retire():
-                return []
+            if self.at_rest and idle_at <= self._now():
+                if self._may_retire():
+                    return []
+                since = self._now()
         return [self._mail.popleft() for _ in range(min(len(self._mail), MOST_IN_LINE))]
 
     async def _handle(self, batch: list[_Mail], nursery: trio.Nursery) -> None:
@@ -190,14 +192,14 @@ class Actor:
 
     async def _write(self, records: list[Record], after: Session) -> None:
         """Append one line; while the disk refuses, try again with the same one."""
-        rows = encode(records)
+        rows, at = encode(records), self._now()
 
-        def snapshot() -> Json:
-            return encode_session(after.pruned(self._now()))
+        def snapshot() -> Json:  # called in a writer thread
+            return encode_session(after.pruned(at))
 
         for attempt in itertools.count():
             try:
-                await self._log.append(rows, owes=owes(after), at=self._now(), snapshot_after=snapshot)
+                await self._log.append(rows, owes=owes(after), at=at, snapshot_after=snapshot)
             except JournalUnwritable as exc:
                 wait = WRITE_RETRY_S[min(attempt, len(WRITE_RETRY_S) - 1)]
                 self._show(Waiting(str(exc), self._now() + wait))

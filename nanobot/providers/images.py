@@ -1,0 +1,97 @@
+"""Images for the model: read in a worker thread when an entry is first converted, as base64, told by their first bytes.
+
+A file that is gone, too large, or no image that services take is not an error: the model is told its path instead.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from nanobot.messages import Attachment, Entry, Note, Reply, Said
+
+MAX_IMAGE = 3_750_000  # bytes: 5 MB in base64, the least that one of the services takes
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+@attrs.frozen
+class Image:
+    mime: str
+    """By its bytes: what the sender called it may be wrong, and services check."""
+    data: str
+    """Base64."""
+
+
+Images = Mapping[Attachment, Image]
+
+
+def attachments(entry: Entry) -> tuple[Attachment, ...]:
+    """All files of an entry, those of its calls included."""
+    match entry:
+        case Said():
+            return entry.attachments
+        case Reply():
+            return tuple(one for call in entry.calls for one in call.attachments)
+        case Note():
+            return ()
+
+
+async def load(entries: Iterable[Entry]) -> Images:
+    """The images of these entries that can be shown; the others are missing from the mapping."""
+    wanted = [one for entry in entries for one in attachments(entry) if one.mime.startswith("image/")]
+    if not wanted:
+        return {}
+    return await trio.to_thread.run_sync(partial(_read_all, wanted))
+
+
+def without(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The same conversation with every image told by its path only."""
+    return tuple(map(_without, entries))
+
+
+def _without(entry: Entry) -> Entry:
+    if not any(one.mime.startswith("image/") for one in attachments(entry)):
+        return entry
+    if isinstance(entry, Said):
+        return attrs.evolve(entry, attachments=_as_files(entry.attachments))
+    if isinstance(entry, Reply):
+        calls = tuple(attrs.evolve(call, attachments=_as_files(call.attachments)) for call in entry.calls)
+        return attrs.evolve(entry, calls=calls)
+    return entry
+
+
+def _as_files(files: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+    return tuple(attrs.evolve(one, mime="application/octet-stream") for one in files)
+
+
+def _read_all(wanted: list[Attachment]) -> Images:
+    read = ((one, _read(Path(one.path))) for one in wanted)
+    return {one: image for one, image in read if image is not None}
+
+
+def _read(path: Path) -> Image | None:
+    try:
+        if path.stat().st_size > MAX_IMAGE:
+            return None
+        data = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    mime = _mime(data)
+    return Image(mime, base64.b64encode(data).decode("ascii")) if mime else None
+
+
+def _mime(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((mime for magic, mime in _MAGIC if data.startswith(magic)), "")
