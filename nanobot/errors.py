@@ -66,5 +66,14 @@ class JournalUnwritable(JournalError):
     """A write or fsync failed and no new segment could be written either. What was acknowledged is safe."""
 
 
+class DiskFull(NanobotError):
+    """Less than the reserve (bytes) is free; what runs can still be written to its end."""
+
+    def __init__(self, folder: str, reserve: int) -> None:
+        super().__init__(
+            f"less than {reserve // 2**20} MiB is free for {folder}, so no new message is taken. Free space and send it again"
+        )
+
+
 class ToolError(NanobotError):
     """A tool call failed; the text tells the model what to do differently."""

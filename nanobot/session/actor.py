@@ -132,7 +132,7 @@ class Actor:
 
     async def run(self, opened: ev.Opened) -> None:
         """Take up what was unfinished, then live until retirement or cancellation."""
-        self._put(_Mail(opened))
+        self._mail.appendleft(_Mail(opened))  # what came meanwhile meets a session that has taken up its past
         try:
             async with trio.open_nursery() as nursery:
                 while batch := await self._next_batch():

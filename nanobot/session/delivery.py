@@ -15,11 +15,13 @@ from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.effects import Send
 from nanobot.session.plan import NOTHING, Plan
-from nanobot.session.state import Pending, Session
+from nanobot.session.state import ImpossibleEvent, Pending, Session
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
 """Rate limits of chat networks clear within minutes."""
+DOUBLINGS = 9
+"""After so many the wait is the longest; a channel that comes and goes makes attempts without end."""
 GIVE_UP_S = 24 * 3600.0
 
 DeliveryEvent = ev.SplitInto | ev.PartDelivered | ev.SendFailed | ev.SendRefused | ev.SendUnknown | ev.ChannelDown | ev.ChannelUp
@@ -55,7 +57,9 @@ def step_delivery(session: Session, event: DeliveryEvent) -> Plan:
             return send_head(session) if session.outbox and session.outbox[0].channel_down else NOTHING
         case ev.SplitInto(out, parts):
             head = _head(session, out, 0)
-            return Plan((r.PartsFixed(out, parts),), (Send(out, 0),)) if head and not head.parts else NOTHING
+            if head and (head.parts or not parts):
+                raise ImpossibleEvent(f"message {out} cannot be split into {len(parts)} parts now")
+            return Plan((r.PartsFixed(out, parts),), (Send(out, 0),)) if head else NOTHING
         case ev.PartDelivered(out, part, at, receipt):
             if _head(session, out, part) is None:
                 return NOTHING
@@ -76,7 +80,7 @@ def step_delivery(session: Session, event: DeliveryEvent) -> Plan:
             assert_never(never)
 
 
-def reopened(session: Session, at: float, *, keyed: bool = True) -> Plan:
+def reopened(session: Session, at: float, *, keyed: bool) -> Plan:
     """What to send after a start: an attempt that was under way when we died has an unknown outcome."""
     if not session.outbox:
         return NOTHING
@@ -108,15 +112,15 @@ def _try_again(
 ) -> Plan:
     if head is None:
         return NOTHING
-    wait = max(at_least, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (head.attempts - 1)))
+    wait = max(at_least, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(head.attempts - 1, DOUBLINGS)))
     waited = head.waited_s + wait
     if head.waited_s >= GIVE_UP_S:
-        return _give_up(session, head, event.at, event.error)
+        return _give_up(session, head, event.at, event.error, perhaps_delivered=doubted)
     return Plan((r.SendDeferred(event.id, event.at + wait, event.error, waited, doubted),))
 
 
 def _give_up(session: Session, head: Pending | None, at: float, error: str, *, perhaps_delivered: bool = False) -> Plan:
     if head is None:
         return NOTHING
-    record = r.DeadLettered(head.outbound.id, error, at, perhaps_delivered)
+    record = r.DeadLettered(head.outbound.id, error, at, perhaps_delivered or head.doubted)
     return Plan((record,)).then(session, send_head)

@@ -26,6 +26,16 @@ def open_question(event: ev.Commanded, line: str) -> Plan:
     return Plan((r.ErrandOpened(errand),), (RunErrand(errand.id),))
 
 
+def opened(errand: Errand | None) -> Plan:
+    """A call goes on as an errand, if it does. What needs nobody's word and does not run yet starts when this is on disk."""
+    if errand is None:
+        return NOTHING
+    plan = Plan((r.ErrandOpened(errand),))
+    if errand.kind is not ErrandKind.BACKGROUND or errand.started:
+        return plan
+    return plan + Plan((r.ErrandStarted(errand.id),), (RunErrand(errand.id),))
+
+
 def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
     errand = session.errand(event.id)
     if errand is None:
@@ -60,24 +70,38 @@ def expired(session: Session, at: float, accept: Accept) -> Plan:
     return plan
 
 
-def reopened(session: Session, at: float, accept: Accept) -> Plan:
+def reopened(session: Session, event: ev.Opened, accept: Accept) -> Plan:
     """After a start: questions are asked again, what ran is unknown, what waits for the owner goes on waiting."""
     plan = NOTHING
     for errand in session.errands:
-        if errand.kind is ErrandKind.QUESTION:
+        if errand.kind is ErrandKind.QUESTION and event.resume:
             plan += Plan((), (RunErrand(errand.id),))
         elif errand.started:
-            text = sentences.ERRAND_UNKNOWN.format(errand.text)
-            plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "unknown_after_crash", t, accept, at=at))  # type: ignore[misc]
+            plan = plan.then(session, lambda s, e=errand: _unknown(s, e, event, accept))  # type: ignore[misc]
     return plan
 
 
-def stopped(session: Session) -> Plan:
-    """`/stop` reaches all of them."""
-    return Plan(
-        tuple(r.ErrandClosed(e.id, "stopped") for e in session.errands),
-        tuple(CancelErrand(e.id) for e in session.errands if e.started),
-    )
+def _unknown(session: Session, errand: Errand, event: ev.Opened, accept: Accept) -> Plan:
+    text = sentences.ERRAND_UNKNOWN.format(errand.text)
+    if event.resume:
+        return _close(session, errand, "unknown_after_crash", text, accept, at=event.at)
+    closed = Plan((r.ErrandClosed(errand.id, "unknown_after_crash"),))
+    return closed.then(session, lambda s: queue(s, text, event.at, reply_to=errand.asked_by))
+
+
+def stopped(session: Session, event: ev.Commanded) -> Plan:
+    """`/stop` reaches all of them, and says so."""
+    if not session.errands:
+        return NOTHING
+    closed = sum((stop_one(errand) for errand in session.errands), NOTHING)
+    text = f"Stopped: {', '.join(errand.text for errand in session.errands)}."
+    asked = tuple(errand.asked_by for errand in session.errands if errand.kind is ErrandKind.QUESTION)
+    return closed.then(session, lambda s: queue(s, text, event.at, reply_to=event.id, also_answers=asked))
+
+
+def stop_one(errand: Errand) -> Plan:
+    """Nothing is said of it: the caller does that."""
+    return Plan((r.ErrandClosed(errand.id, "stopped"),), (CancelErrand(errand.id),) if errand.started else ())
 
 
 def _close(session: Session, errand: Errand, how: str, text: str, accept: Accept, *, at: float) -> Plan:

@@ -98,11 +98,15 @@ class Woke:
 
 @attrs.frozen
 class Opened:
-    """The journal was opened. `crashed`: its last line was not a farewell. `resume` false: only tell, begin nothing."""
+    """The journal was opened. `crashed`: its last line was not a farewell. `resume` false: only tell, begin nothing.
+
+    `keyed`: the network takes our ids, so that what was being sent can be sent again without doubling it.
+    """
 
     at: float
     crashed: bool
     resume: bool = True
+    keyed: bool = False
 
 
 @attrs.frozen
@@ -115,7 +119,10 @@ class DrainAsked:
 
 @attrs.frozen
 class ModelAnswered:
-    """A whole answer. `calls` of the reply are `requested`, or `refused` with the reason where policy says so."""
+    """A whole answer. `calls` of the reply are `requested`, or `refused` with the reason where policy says so.
+
+    No two of them have the same id; those of earlier answers may come again.
+    """
 
     turn: TurnNumber
     step: int

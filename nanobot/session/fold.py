@@ -140,8 +140,7 @@ def _take(inbox: tuple[Said, ...], ids: tuple[MessageId, ...]) -> tuple[tuple[Sa
 
 def _answered(session: Session, number: TurnNumber, reply: Reply) -> Session:
     turn = attrs.evolve(_turn(session, number), entries=(*_turn(session, number).entries, reply))
-    open_calls = any(not call.state.settled for call in reply.calls)
-    return attrs.evolve(session, state=AwaitingTool(turn) if open_calls else Thinking(turn))
+    return attrs.evolve(session, state=AwaitingTool(turn) if turn.open_calls else Thinking(turn))
 
 
 def _step_begun(session: Session, record: r.StepBegun) -> Session:
@@ -164,8 +163,9 @@ def _stop_asked(session: Session, record: r.StopAsked) -> Session:
     turn = _turn(session, record.turn)
     taken, left = _take(session.inbox, record.settled)
     turn = attrs.evolve(turn, inputs=turn.inputs + record.settled, entries=turn.entries + taken)
-    before = session.state.set_aside if isinstance(session.state, Stopping) else 0
-    return attrs.evolve(session, state=Stopping(turn, record.why, record.by, before + len(taken)), inbox=left)
+    before = session.state if isinstance(session.state, Stopping) else Stopping(turn, record.why)
+    by = before.by if record.by is None else (*before.by, record.by)
+    return attrs.evolve(session, state=Stopping(turn, record.why, by, before.set_aside + len(taken)), inbox=left)
 
 
 def _turn_ended(session: Session, record: r.TurnEnded) -> Session:
@@ -185,9 +185,7 @@ def _restarted(session: Session, *, crashed: bool) -> Session:
 
 def _suspended(session: Session, number: TurnNumber) -> Session:
     turn = attrs.evolve(_turn(session, number), suspended=True)
-    last = turn.entries[-1] if turn.entries else None
-    open_calls = isinstance(last, Reply) and any(not c.state.settled for c in last.calls)
-    return attrs.evolve(session, state=AwaitingTool(turn) if open_calls else Thinking(turn))
+    return attrs.evolve(session, state=AwaitingTool(turn) if turn.open_calls else Thinking(turn))
 
 
 def _consolidation_ended(session: Session, how: str) -> Session:
@@ -232,8 +230,8 @@ def _with_calls(turn: Turn, ids: tuple[CallId, ...], change: _CallChange) -> Tur
     reply = turn.reply
     if not set(ids) <= {call.id for call in reply.calls}:
         raise ImpossibleEvent(f"turn {turn.number} has no open calls {ids}")
-    calls = tuple(change(call) if call.id in ids else call for call in reply.calls)
-    return attrs.evolve(turn, entries=(*turn.entries[:-1], attrs.evolve(reply, calls=calls)))
+    changed = attrs.evolve(reply, calls=tuple(change(call) if call.id in ids else call for call in reply.calls))
+    return attrs.evolve(turn, entries=tuple(changed if entry is reply else entry for entry in turn.entries))
 
 
 def _settled(call: Call, record: r.CallSettled) -> Call:

@@ -50,8 +50,8 @@ from nanobot.session.state import (
     Thinking,
     Turn,
 )
-from nanobot.session.stops import drain, emptied, stop_turn
-from nanobot.session.turns import accept, begin, current, end_turn, finish, last_call, next_step
+from nanobot.session.stops import drain, emptied, late_errand, stop_turn
+from nanobot.session.turns import accept, begin, end_turn, finish, last_call, next_step, preempt
 
 MOST_WAITING = 200
 """Messages in the inbox of one chat: more is a flood, and each is kept in memory and in every snapshot."""
@@ -126,7 +126,10 @@ def _turn_event(session: Session, event: TurnEvent, limits: Limits) -> Plan:
             return _in_awaiting(session, turn, event)
         case Stopping() as now:
             return _in_stopping(session, now, event)
-        case Idle() | Consolidating():
+        case Consolidating():
+            late = isinstance(event, ev.DeadlinePassed)
+            return preempt().then(session, lambda s: stop_turn(s, StopReason.DEADLINE)) if late else NOTHING
+        case Idle():
             return NOTHING
         case _ as never:
             assert_never(never)
@@ -152,7 +155,7 @@ def _in_awaiting(session: Session, turn: Turn, event: TurnEvent) -> Plan:
     match event:
         case ev.CallEnded():
             settled = _settle(turn, event)
-            return settled.then(session, lambda s: _go_on(s, event.at)) if settled.records else NOTHING
+            return settled + errands.opened(event.errand) + _go_on(session, turn, event) if settled.records else NOTHING
         case ev.DeadlinePassed():
             return stop_turn(session, StopReason.DEADLINE)
         case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.TurnEmptied():
@@ -164,7 +167,8 @@ def _in_awaiting(session: Session, turn: Turn, event: TurnEvent) -> Plan:
 def _in_stopping(session: Session, now: Stopping, event: TurnEvent) -> Plan:
     match event:
         case ev.CallEnded():
-            return _settle(now.turn, event)
+            settled = _settle(now.turn, event)
+            return settled + late_errand(now, event.errand) if settled.records else NOTHING
         case ev.TurnEmptied(at=at):
             return emptied(session, now, at)
         case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.DeadlinePassed():
@@ -176,9 +180,10 @@ def _in_stopping(session: Session, now: Stopping, event: TurnEvent) -> Plan:
 def _model_answered(session: Session, turn: Turn, event: ev.ModelAnswered, limits: Limits) -> Plan:
     reply, at = event.reply, event.at
     text = reply.text.strip()
+    shown = reply.text + sentences.LENGTH_MARK if event.length and text else reply.text
     if turn.last_call:
         final = attrs.evolve(reply, calls=())
-        return finish(session, turn, final, text or sentences.NO_TOOLS_FAILED[turn.last_call], at)
+        return finish(session, turn, final, shown if text else sentences.NO_TOOLS_FAILED[turn.last_call], at)
     if reply.calls:
         return _calls_asked(session, turn, event, limits)
     if turn.step >= limits.iterations and (event.nameless or event.length or not text):
@@ -191,7 +196,7 @@ def _model_answered(session: Session, turn: Turn, event: ev.ModelAnswered, limit
         return next_step(session, at, note=note, empties=turn.empties + 1) if again else last_call(session, at, "empty")
     if event.length and turn.lengths < MOST_CONTINUED:
         return _continue(session, turn, reply, at)
-    return finish(session, turn, reply, text + (sentences.LENGTH_MARK if event.length else ""), at)
+    return finish(session, turn, reply, shown, at)
 
 
 def _continue(session: Session, turn: Turn, reply: Reply, at: float) -> Plan:
@@ -202,6 +207,8 @@ def _continue(session: Session, turn: Turn, reply: Reply, at: float) -> Plan:
 
 
 def _calls_asked(session: Session, turn: Turn, event: ev.ModelAnswered, limits: Limits) -> Plan:
+    if len({call.id for call in event.reply.calls}) < len(event.reply.calls):
+        raise ImpossibleEvent(f"an answer in turn {turn.number} has two calls with one id")
     reply, circling = refuse_excess(event.reply, turn.entries)
     if circling or turn.step >= limits.iterations:
         why, result = ("repeat", sentences.REPEATED_CALL) if circling else ("limit", sentences.NOT_RUN_LIMIT)
@@ -238,8 +245,9 @@ def _context_full(session: Session, turn: Turn, event: ev.ContextFull) -> Plan:
 
 
 def _settle(turn: Turn, event: ev.CallEnded) -> Plan:
-    calls = [call for entry in turn.entries if isinstance(entry, Reply) for call in entry.calls]
-    call = next((c for c in calls if c.id == event.call), None)
+    # Some services number their calls anew in each answer, so the last one is meant.
+    answers = [entry for entry in reversed(turn.entries) if isinstance(entry, Reply)]
+    call = next((c for answer in answers for c in answer.calls if c.id == event.call), None)
     if call is None:
         raise ImpossibleEvent(f"turn {turn.number} has no call {event.call}")
     if call.state.settled:
@@ -250,20 +258,19 @@ def _settle(turn: Turn, event: ev.CallEnded) -> Plan:
     record = r.CallSettled(
         turn.number, call.id, event.state, event.result, event.full, event.attachments, event.tainted, approval
     )
-    opened_errand = (r.ErrandOpened(event.errand),) if event.errand else ()
     promised = tuple(r.Promised(owed) for owed in event.promises)
-    return Plan((record, *opened_errand, *promised), tuple(Pay(owed) for owed in event.promises))
+    return Plan((record, *promised), tuple(Pay(owed) for owed in event.promises))
 
 
-def _go_on(session: Session, at: float) -> Plan:
+def _go_on(session: Session, turn: Turn, event: ev.CallEnded) -> Plan:
     """After an outcome: wait for the others, start the next calls, or call the model."""
-    turn = current(session)
-    if any(call.state is CallState.STARTED for call in turn.reply.calls):
+    left = tuple(call for call in turn.open_calls if call.id != event.call)
+    if any(call.state is CallState.STARTED for call in left):
         return NOTHING
-    batch = next_batch(turn.reply.calls)
+    batch = next_batch(left)
     if batch:
         return Plan((r.CallsStarted(turn.number, batch),), (RunCalls(turn.number, batch),))
-    return next_step(session, at)
+    return next_step(session, event.at)
 
 
 # --- memory

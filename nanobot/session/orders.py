@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import Exchange, Said
+from nanobot.messages import Exchange, Said, TurnEnd
 from nanobot.session import errands, sentences
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.delivery import queue
 from nanobot.session.plan import NOTHING, Plan
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, StopReason, Thinking
-from nanobot.session.stops import clear, stop_turn
-from nanobot.session.turns import accept, begin, preempt
+from nanobot.session.stops import clear, stop_turn, stop_waiting
+from nanobot.session.turns import accept, preempt
 
 RANKS = (StopReason.DRAIN, StopReason.DEADLINE, StopReason.STOP, StopReason.NEW)
-"""A stop that is under way gives way to one further right only."""
+"""Of two stops of one turn the one further right says what follows."""
 
 
 def obey(session: Session, event: ev.Commanded) -> Plan:
@@ -57,13 +57,15 @@ def _tell(session: Session, event: ev.Commanded, text: str) -> Plan:
 
 
 def _stop(session: Session, event: ev.Commanded, why: StopReason) -> Plan:
+    return errands.stopped(session, event).then(session, lambda s: _stop_work(s, event, why))
+
+
+def _stop_work(session: Session, event: ev.Commanded, why: StopReason) -> Plan:
     match session.state:
         case Thinking() | AwaitingTool():
             return stop_turn(session, why, event.id)
         case Stopping(why=now):
-            if RANKS.index(why) > RANKS.index(now):
-                return stop_turn(session, why, event.id)
-            return _tell(session, event, sentences.ALREADY_STOPPING)
+            return stop_turn(session, max(why, now, key=RANKS.index), event.id)
         case Consolidating(back=None):
             return preempt().then(session, lambda s: _stop_idle(s, event, why))
         case Consolidating():
@@ -75,13 +77,12 @@ def _stop(session: Session, event: ev.Commanded, why: StopReason) -> Plan:
 
 
 def _stop_idle(session: Session, event: ev.Commanded, why: StopReason) -> Plan:
-    dropped = errands.stopped(session)
-    left = f"Stopped: {', '.join(e.text for e in session.errands)}." if session.errands else sentences.NOTHING_TO_STOP
-
-    def say(s: Session) -> Plan:
-        return clear(s, event.at, (event.id,)) if why is StopReason.NEW else _tell(s, event, left)
-
-    return dropped.then(session, say).then(session, lambda s: begin(s, event.at))
+    if session.inbox:
+        return stop_waiting(session, why, event.id, event.at)
+    if why is StopReason.NEW:
+        return clear(session, event.at, (event.id,))
+    told_of_errands = any(pending.outbound.reply_to == event.id for pending in session.outbox)
+    return NOTHING if told_of_errands else _tell(session, event, sentences.NOTHING_TO_STOP)
 
 
 def _undo(session: Session, event: ev.Commanded) -> Plan:
@@ -95,7 +96,7 @@ def _undo(session: Session, event: ev.Commanded) -> Plan:
 def _retry(session: Session, event: ev.Commanded, *, confirmed: bool) -> Plan:
     """Ask the last question again, under the id of the command."""
     noticed = Plan((r.Noticed(event.id, event.at),))
-    exchange, problem = _last_exchange(session, sentences.NOTHING_TO_RETRY)
+    exchange, problem = _last_exchange(session, sentences.NOTHING_TO_RETRY, failed_too=True)
     said = [entry for entry in exchange.entries if isinstance(entry, Said)] if exchange else []
     if exchange is None or not said:
         return noticed.then(session, lambda s: _tell(s, event, problem))
@@ -111,14 +112,15 @@ def _asked_again(said: list[Said], event: ev.Commanded) -> Said:
     return Said(event.id, text, event.at, event.principal, attachments, any(one.tainted for one in said))
 
 
-def _last_exchange(session: Session, nothing: str) -> tuple[Exchange | None, str]:
-    """The exchange that `/undo` and `/retry` speak of, or why there is none."""
+def _last_exchange(session: Session, nothing: str, *, failed_too: bool = False) -> tuple[Exchange | None, str]:
+    """The exchange that `/undo` and `/retry` speak of, or why there is none. A refused request was taken out already."""
     match session.state:
         case Thinking() | AwaitingTool() | Stopping():
             return None, sentences.BUSY
         case Consolidating():
             return None, sentences.BEING_REMEMBERED
         case Idle():
-            return next((e for e in reversed(session.exchanges) if not e.undone), None), nothing
+            there = (e for e in reversed(session.exchanges) if not e.undone or (failed_too and e.end is TurnEnd.FAILED))
+            return next(there, None), nothing
         case _ as never:
             assert_never(never)

@@ -209,18 +209,20 @@ class Registry:
                 actor.hurry()
             crashed = not loaded.slept and not loaded.created
             await actor.run(ev.Opened(self._services.clock(), crashed, self._resume))
-            owed = owes(actor.session)
-            if owed is not None and not self._draining:
-                self._owing[key] = owed
-            await log.sleep(owes=owed, at=self._services.clock())
+            await log.sleep(owes=owes(actor.session), at=self._services.clock())
         finally:
             with trio.move_on_after(CLOSE_S, shield=True):
                 await log.close()
 
     def _actor(self, key: str, place: _Place, session: Session, log: OpenJournal) -> Actor:
         def may_retire() -> bool:
+            """In one step: out of the map, and on the list of who is to be woken."""
             del self._places[key]
             self._leaving[key] = place.gone
+            owed = None if place.actor is None else owes(place.actor.session)
+            if owed is not None and not self._draining:
+                self._owing[key] = owed
+                self._owing_changed.set()
             return True
 
         return Actor(

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from nanobot.messages import Call, CallState, Effect, Entry, Reply
 
 NOTHING_TO_STOP = "There is nothing to stop."
-ALREADY_STOPPING = "Already stopping."
 NEW_CONVERSATION = "New session started."
 NOTHING_TO_UNDO = "There is nothing to undo."
 NOTHING_TO_RETRY = "There is nothing to try again."

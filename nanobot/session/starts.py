@@ -32,8 +32,8 @@ def opened(session: Session, event: ev.Opened) -> Plan:
     restarted = Plan((r.Restarted(event.at, event.crashed),)) if unfinished else NOTHING
     beside = Plan((), tuple(Pay(owed) for owed in session.owed))
     plan = (restarted + beside).then(session, lambda s: _resume(s, event))
-    plan = plan.then(session, lambda s: errands.reopened(s, event.at, accept))
-    return plan.then(session, lambda s: delivery.reopened(s, event.at)) if session.outbox else plan
+    plan = plan.then(session, lambda s: errands.reopened(s, event, accept))
+    return plan.then(session, lambda s: delivery.reopened(s, event.at, keyed=event.keyed)) if session.outbox else plan
 
 
 def salvage(session: Session, at: float) -> tuple[Session, str]:
@@ -70,11 +70,13 @@ def salvage(session: Session, at: float) -> tuple[Session, str]:
 
 def _resume(session: Session, event: ev.Opened) -> Plan:
     match session.state:
-        case Idle():
-            return begin(session, event.at)
         case Consolidating():
             failed = Plan((r.ConsolidationEnded("failed"),))
             return failed.then(session, lambda s: _resume(s, event))
+        case Idle() | Thinking() | AwaitingTool() | Stopping() if session.inbox and not event.resume:
+            return _waiting_joins(session, event.at).then(session, lambda s: _resume(s, event))
+        case Idle():
+            return begin(session, event.at)
         case Stopping(turn, StopReason.DRAIN):
             aside = Plan((*settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN), r.Suspended(turn.number)))
             return aside.then(session, lambda s: _resume_turn(s, current(s), event))
@@ -84,6 +86,14 @@ def _resume(session: Session, event: ev.Opened) -> Plan:
             return _resume_turn(session, turn, event)
         case _ as never:
             assert_never(never)
+
+
+def _waiting_joins(session: Session, at: float) -> Plan:
+    """What waits is answered together with the turn that is not resumed, for ending that one would begin the next."""
+    waiting = tuple(said.id for said in session.inbox)
+    number = session.next_turn if session.turn is None else session.turn.number
+    started = (r.TurnStarted(number, session.inbox[0].principal, (), at),) if session.turn is None else ()
+    return Plan((*started, r.Joined(number, waiting)))
 
 
 def _emptied(session: Session, now: Stopping, at: float) -> Plan:

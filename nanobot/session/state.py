@@ -39,7 +39,7 @@ class SeenIds:
     def __init__(self, entries: Iterable[tuple[MessageId, float]] = ()) -> None:
         self._entries: dict[MessageId, tuple[int, float]] = {}
         for message_id, at in entries:
-            self._entries[message_id] = (len(self._entries), at)
+            self._entries.setdefault(message_id, (len(self._entries), at))
         self._count = len(self._entries)
 
     def __contains__(self, message_id: object) -> bool:

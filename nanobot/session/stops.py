@@ -12,18 +12,35 @@ from nanobot.session import errands, sentences
 from nanobot.session import records as r
 from nanobot.session.delivery import queue
 from nanobot.session.effects import CancelTurn, CutJournal
+from nanobot.session.fold import apply_all
 from nanobot.session.plan import Plan
-from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, StopReason, Thinking
+from nanobot.session.state import AwaitingTool, Consolidating, Errand, Idle, Session, Stopping, StopReason, Thinking
 from nanobot.session.turns import begin, current, end_turn, preempt, settle_open
+
+BY_PEOPLE = (StopReason.STOP, StopReason.NEW)
 
 
 def stop_turn(session: Session, why: StopReason, by: MessageId | None = None) -> Plan:
-    """Cancel the turn under way. A stop by a person settles what waits and what the session left running besides."""
+    """Cancel the turn under way. A stop by a person settles what waits besides."""
     turn = current(session)
-    settles = why in (StopReason.STOP, StopReason.NEW)
-    waiting = tuple(said.id for said in session.inbox) if settles else ()
-    asked = Plan((r.StopAsked(turn.number, why, by, waiting),), (CancelTurn(turn.number),))
-    return errands.stopped(session) + asked if settles else asked
+    waiting = tuple(said.id for said in session.inbox) if why in BY_PEOPLE else ()
+    return Plan((r.StopAsked(turn.number, why, by, waiting),), (CancelTurn(turn.number),))
+
+
+def stop_waiting(session: Session, why: StopReason, by: MessageId, at: float) -> Plan:
+    """No turn is under way, but messages wait: they become one that is stopped before it begins."""
+    started = r.TurnStarted(session.next_turn, session.inbox[0].principal, (), at)
+    asked = r.StopAsked(session.next_turn, why, by, tuple(said.id for said in session.inbox))
+    stopping = apply_all(session, (started, asked))
+    assert isinstance(stopping.state, Stopping)
+    return Plan((started, asked)) + emptied(stopping, stopping.state, at)
+
+
+def late_errand(now: Stopping, errand: Errand | None) -> Plan:
+    """A call of the stopping turn went on as an errand before the cancel reached it: a stop by a person reaches that too."""
+    if errand is None or now.why not in BY_PEOPLE:
+        return errands.opened(errand)
+    return Plan((r.ErrandOpened(errand),)) + errands.stop_one(errand)
 
 
 def emptied(session: Session, now: Stopping, at: float) -> Plan:
@@ -39,8 +56,7 @@ def emptied(session: Session, now: Stopping, at: float) -> Plan:
             return cut.then(session, lambda s: _report(s, now, at))
         case StopReason.NEW:
             ended = cut + Plan((r.TurnEnded(turn.number, TurnEnd.SUPERSEDED, at),))
-            answers = turn.inputs if now.by is None else (now.by, *turn.inputs)
-            return ended.then(session, lambda s: clear(s, at, answers)).then(session, lambda s: begin(s, at))
+            return ended.then(session, lambda s: clear(s, at, now.by + turn.inputs)).then(session, lambda s: begin(s, at))
         case _ as never:
             assert_never(never)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import Call, CallState, MessageId, Note, Reply, Said, TurnEnd
+from nanobot.messages import CallState, MessageId, Note, Reply, Said, TurnEnd
 from nanobot.session import records as r
 from nanobot.session import sentences
 from nanobot.session.delivery import queue
@@ -83,32 +83,25 @@ def last_call(session: Session, at: float, why: str) -> Plan:
 
 def finish(session: Session, turn: Turn, reply: Reply, text: str, at: float) -> Plan:
     """The model's answer ends the turn. `text` is what people see; a sentence of ours where `reply` has none."""
-    before = [e.text for e in turn.entries if isinstance(e, Reply) and not e.calls]
-    whole = "".join(before[len(before) - turn.lengths :]) + text if turn.lengths else text
     own = not reply.text.strip()
+    continued = "".join(e.text for e in turn.entries if isinstance(e, Reply) and not e.calls) if turn.lengths else ""
+    whole = (f"{continued}\n\n{text}" if own and continued else continued + text).strip()
     kept = () if own else (r.Answered(turn.number, reply),)
     ended = Plan((*kept, r.TurnEnded(turn.number, TurnEnd.ANSWERED, at, text if own else "")))
     return ended.then(session, lambda s: _reply_and_begin(s, turn.inputs, whole, at, failed=own))
 
 
-def end_turn(session: Session, end: TurnEnd, text: str, at: float, *, by: MessageId | None = None) -> Plan:
-    """The turn ends with a sentence of ours. `by`: the command that asked for it, answered with it."""
+def end_turn(session: Session, end: TurnEnd, text: str, at: float, *, by: tuple[MessageId, ...] = ()) -> Plan:
+    """The turn ends with a sentence of ours. `by`: the commands that asked for it, answered with it."""
     turn = current(session)
     settled = settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN)
     ended = Plan((*settled, r.TurnEnded(turn.number, end, at, text)))
-    answers = turn.inputs if by is None else (by, *turn.inputs)
-    return ended.then(session, lambda s: _reply_and_begin(s, answers, text, at, failed=end is not TurnEnd.STOPPED))
+    return ended.then(session, lambda s: _reply_and_begin(s, by + turn.inputs, text, at, failed=end is not TurnEnd.STOPPED))
 
 
 def _reply_and_begin(session: Session, answers: tuple[MessageId, ...], text: str, at: float, *, failed: bool) -> Plan:
     said = queue(session, text, at, reply_to=answers[0], also_answers=answers[1:], failed=failed)
     return said.then(session, lambda s: begin(s, at))
-
-
-def open_calls(turn: Turn) -> tuple[Call, ...]:
-    """The calls of the turn's last answer that have no outcome yet."""
-    last = turn.entries[-1] if turn.entries else None
-    return tuple(c for c in last.calls if not c.state.settled) if isinstance(last, Reply) else ()
 
 
 def settle_open(turn: Turn, ran: CallState, ran_text: str, not_run_text: str) -> tuple[r.CallSettled, ...]:
@@ -117,7 +110,7 @@ def settle_open(turn: Turn, ran: CallState, ran_text: str, not_run_text: str) ->
         r.CallSettled(turn.number, call.id, ran, ran_text)
         if call.state is CallState.STARTED
         else r.CallSettled(turn.number, call.id, CallState.NOT_RUN, not_run_text)
-        for call in open_calls(turn)
+        for call in turn.open_calls
     )
 
 

@@ -1,0 +1,52 @@
+"""How often the process has died lately: a start that kills it should not be repeated for ever.
+
+Every process that resumes sessions leaves a file `<data>/starts/PID-TIME` and takes it away when it ends in order. A file
+whose process is gone is an unclean start. No lock, as each process writes and removes only its own file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nanobot.config.paths import made
+
+MOST = 3
+WINDOW_S = 600.0
+"""After `MOST` unclean starts within this time sessions open, but nothing resumes by itself."""
+
+
+@contextmanager
+def counted(data: Path, now: float) -> Iterator[bool]:
+    """Count this start for as long as the block lasts; yields whether what is unfinished may be resumed. Raises: OSError."""
+    folder = made(data / "starts")
+    unclean = sum(_died(file, now) for file in folder.iterdir())
+    own = folder / f"{os.getpid()}-{now:.3f}"
+    own.touch(mode=0o600)
+    yield unclean < MOST
+    own.unlink(missing_ok=True)  # not in a finally: an error that ends the process is an unclean end
+
+
+def _died(file: Path, now: float) -> bool:
+    """Whether this start ended uncleanly within the window. Older ones are swept."""
+    pid, _, at = file.name.partition("-")
+    try:
+        alive, age = _alive(int(pid)), now - float(at)
+    except ValueError:
+        return False
+    if not alive and age > WINDOW_S:
+        with suppress(OSError):
+            file.unlink()
+    return not alive and age <= WINDOW_S
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,220 @@
+"""The registry on real journals: sleep and its race, failures, recovery, who owes is woken. Real threads, so real time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from nanobot.errors import InUse, JournalTooNew
+from nanobot.messages import MessageId, Principal, Said, SessionKey, TurnEnd
+from nanobot.session import events as ev
+from nanobot.session.journal import Journals
+from nanobot.session.ports import Adopted, Progress
+from nanobot.session.registry import Registry
+from nanobot.session.state import Idle, Session, Turn
+from nanobot.session.store import Store
+from nanobot.session.writers import open_writers
+from tests.session.house_fakes import World, answer, call
+
+A, B = SessionKey("cli", "a"), SessionKey("cli", "b")
+_numbers = itertools.count()
+
+
+def said(key: SessionKey, text: str = "hello", *, number: int | None = None) -> ev.Received:
+    who = str(Principal(key.channel, key.account, key.chat, "me"))
+    name = f"m{next(_numbers) if number is None else number}"
+    return ev.Received(Said(MessageId(name), text, trio.current_time(), who))
+
+
+@asynccontextmanager
+async def running(world: World, root: Path, *, idle_s: float = 1e6, resume: bool = True) -> AsyncIterator[Registry]:
+    """A registry for as long as the block lasts; leaving it is a crash, as nothing is put aside."""
+
+    def watch(key: str, progress: Progress) -> None:
+        world.watch(progress)
+
+    async with open_writers() as writers:
+        journals = Journals(str(root))
+        await writers.run("prepare", journals.prepare)
+        registry = Registry(Store(journals, writers), world.services, world.limits, watch, idle_s=idle_s, resume=resume)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda task_status: registry.run(resume_all=True, task_status=task_status))
+            with trio.fail_after(20):
+                yield registry
+            nursery.cancel_scope.cancel()
+
+
+def live(registry: Registry, key: SessionKey) -> Session:
+    return registry.live()[str(key)]
+
+
+async def test_sessions_run_at_the_same_time_and_share_nothing(tmp_path: Path) -> None:
+    world = World()
+    held = world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.hands.running))
+        await registry.deliver(B, said(B))
+        await world.until(lambda: world.outlet.sent == ["done"])
+        assert not isinstance(live(registry, A).state, Idle)
+        held.set()
+        await world.until(lambda: len(world.outlet.sent) == 2)
+
+
+async def test_no_message_lands_in_an_actor_that_falls_asleep(tmp_path: Path) -> None:
+    """Actors retire at once; 60 messages meet them in every moment of it, and each joins the conversation once."""
+    world = World()
+    async with running(world, tmp_path, idle_s=0.0) as registry:
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(registry.deliver, A, said(A, number=number))
+                await trio.sleep(0.001 * (number % 7))
+        await world.until(lambda: _answered(world, 60))
+    asked = [entry.id for turn in world.mind.seen for entry in turn.entries if isinstance(entry, Said)]
+    assert sorted(asked) == sorted({MessageId(f"m{number}") for number in range(60)})
+
+
+def _answered(world: World, count: int) -> bool:
+    return len({message for turn in world.mind.seen for message in turn.inputs}) == count
+
+
+async def test_what_a_crash_left_is_taken_up_by_the_next_start(tmp_path: Path) -> None:
+    world = World()
+    world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A, number=1))
+        await world.until(lambda: bool(world.hands.running))
+    async with running(world, tmp_path) as registry:
+        await world.until(lambda: world.outlet.sent == ["done"])
+        copy = said(A, number=1)
+        await registry.deliver(A, copy)
+        assert isinstance(live(registry, A).state, Idle)
+    assert world.hands.ran == []
+
+
+async def test_too_many_crashes_open_sessions_but_resume_nothing(tmp_path: Path) -> None:
+    world = World()
+    world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.hands.running))
+    async with running(world, tmp_path, resume=False):
+        await world.until(lambda: bool(world.outlet.sent))
+    assert "restarted too often" in world.outlet.sent[0]
+    assert len(world.mind.seen) == 1
+
+
+async def test_a_fault_in_one_session_ends_its_turn_with_a_sentence_and_touches_no_other(
+    tmp_path: Path, claim_errors: list[str]
+) -> None:
+    world = World()
+
+    async def faulty(_session: Session, _turn: Turn) -> ev.ModelAnswered:
+        raise ZeroDivisionError("a bug")
+
+    world.mind.thoughts = [faulty, faulty, answer("b is fine")]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.outlet.sent))
+        assert "restarted twice" in world.outlet.sent[0]
+        await registry.deliver(B, said(B))
+        await world.until(lambda: "b is fine" in world.outlet.sent)
+        assert [e.end for e in live(registry, A).exchanges] == [TurnEnd.CRASHED]
+    assert sum("failed" in line for line in claim_errors) == 2
+
+
+async def test_a_session_in_use_elsewhere_is_refused_with_its_holder(tmp_path: Path) -> None:
+    world = World()
+    async with running(world, tmp_path) as first, running(world, tmp_path) as second:
+        await first.deliver(A, said(A))
+        with pytest.raises(InUse, match="in use by process"):
+            await second.deliver(A, said(A))
+        await second.deliver(B, said(B))
+
+
+async def test_from_a_damaged_journal_nothing_is_resumed_and_it_is_told(tmp_path: Path) -> None:
+    world = World()
+    world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("first"), answer("", call("exec"))]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A, "one"))
+        await world.until(lambda: len(world.outlet.sent) == 1)
+        await registry.deliver(A, said(A, "two"))
+        await world.until(lambda: bool(world.hands.running))
+    (file,) = tmp_path.glob("*/*.jsonl")
+    lines = file.read_bytes().split(b"\n")
+    lines[-4] = lines[-4].replace(b'"at"', b'"AT"')
+    file.write_bytes(b"\n".join(lines))
+    async with running(world, tmp_path) as registry:
+        await registry.open(A)
+        await world.until(lambda: len(world.outlet.sent) == 2)
+        assert f"line {len(lines) - 3}" in world.outlet.sent[1]
+        await registry.deliver(A, said(A, "three"))
+        await world.until(lambda: len(world.outlet.sent) == 3)
+    assert world.hands.ran == []
+    assert file.read_bytes() == b"\n".join(lines)
+
+
+async def test_a_journal_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    world = World()
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.outlet.sent))
+    (file,) = tmp_path.glob("*/*.jsonl")
+    newer = _with_unknown_record(file)
+    async with running(world, tmp_path) as registry:
+        with pytest.raises(JournalTooNew, match="newer nanobot"):
+            await registry.deliver(A, said(A))
+    assert file.read_bytes() == newer
+
+
+def _with_unknown_record(file: Path) -> bytes:
+    from nanobot.session.segment import Line, encode
+
+    n = file.read_bytes().count(b"\n")
+    file.write_bytes(file.read_bytes() + encode(Line(n + 1, 1.0, None, [{"t": "from_the_future"}])))
+    return file.read_bytes()
+
+
+async def test_a_sleeper_that_waits_to_send_is_woken_at_its_time(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.answers = [lambda p, part: ev.SendFailed(p.outbound.id, part, trio.current_time(), "busy", retry_after=0.3)]
+    async with running(world, tmp_path, idle_s=0.0) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: str(A) not in registry.live())
+        assert world.outlet.sent == []
+        await world.until(lambda: world.outlet.sent == ["done"])
+
+
+async def test_a_sleeper_that_waits_for_its_channel_is_woken_by_it(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "parked")]
+    async with running(world, tmp_path, idle_s=0.0) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: str(A) not in registry.live())
+        registry.wake_channel("cli", trio.current_time())
+        await world.until(lambda: world.outlet.sent == ["done"])
+
+
+async def test_a_drain_ends_every_actor_and_is_no_crash(tmp_path: Path) -> None:
+    world = World()
+    world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.hands.running))
+        with trio.fail_after(2):
+            await registry.drain(trio.current_time())
+        assert registry.live() == {}
+    async with running(world, tmp_path):
+        await world.until(lambda: world.outlet.sent == ["done"])
+    crashed = [r.crashed for p in world.progress if isinstance(p, Adopted) for r in p.records if type(r).__name__ == "Restarted"]
+    assert crashed == [False]
