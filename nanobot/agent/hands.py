@@ -37,7 +37,7 @@ class ToolHands:
     """Whether a principal owns this assistant."""
 
     async def run(self, session: Session, turn: Turn, call: CallId, show: Show) -> ev.CallEnded:
-        found = next((c for c in turn.reply.calls if c.id == call), None) if turn.reply else None
+        found = next((c for c in turn.reply.calls if c.id == call), None)
         if found is None:
             raise ImpossibleEvent(f"turn {turn.number} has no call {call}")
         deadline = self.tools.timeout_of(found.name) or self.deadline_s
@@ -69,7 +69,7 @@ class ToolHands:
             call=call,
             results=results,
             data=self.data,
-            readable=(results,),
+            readable=(results, self.data / "media" / names.encode(session.key)),
             restrict=self.restrict,
             progress=lambda line: show(Working(turn.number, call, line)),
         )

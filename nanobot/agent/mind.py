@@ -66,6 +66,7 @@ class ModelMind:
             return ev.ModelFailed(turn.number, turn.step, self._clock(), error.kind, str(error))
 
     async def _call(self, session: Session, turn: Turn, chosen: _Chosen, show: Show) -> ev.ModelAnswered | ev.ContextFull:
+        defaults = self._config.agents.defaults
         request = self._request(session, turn, chosen.selection)
         leaving = self._leaving(session, turn, chosen.selection, request.system)
         if leaving:
@@ -75,7 +76,7 @@ class ModelMind:
                 chosen.provider,
                 request,
                 lambda delta: _show_delta(delta, turn, show),
-                policy=Policy.of(self._config.agents.defaults.deadlines),
+                policy=Policy.of(defaults.deadlines, defaults.retry_delays),
                 on_wait=lambda error, seconds: show(Waiting(str(error), self._clock() + seconds)),
             )
         except ContextTooLong:

@@ -65,6 +65,7 @@ class Deadlines:
     connect: float = key(10.0, "Seconds for the connection to a model service.", minimum=0.1, maximum=600)
     first_token: float = key(90.0, "Seconds until a model's first token.", minimum=0.1, maximum=3600)
     between_tokens: float = key(90.0, "Seconds between two tokens of a model.", minimum=0.1, maximum=3600)
+    whole_answer: float = key(300.0, "Seconds for an answer that is not streamed.", minimum=0.1, maximum=7200)
     tool: float = key(60.0, "Seconds for a tool call that has no deadline of its own.", minimum=0.1, maximum=86400)
     turn: float = key(1800.0, "Seconds for a whole turn.", minimum=1, maximum=86400)
     consolidation: float = key(120.0, "Seconds for one consolidation of memory.", minimum=1, maximum=3600)
@@ -99,6 +100,7 @@ class AgentDefaults:
     )
     stream: bool = key(True, "Ask model services for a stream of tokens.")
     deadlines: Deadlines = key(Deadlines(), "How long each kind of work may take.")
+    retry_delays: tuple[float, ...] = key((1.0, 2.0, 4.0), "Seconds before each new attempt of a failed model call; none: [].")
 
 
 @attrs.frozen

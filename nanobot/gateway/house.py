@@ -37,7 +37,6 @@ from nanobot.session.store import Store
 from nanobot.session.writers import open_writers
 from nanobot.tools.registry import Tools, build_tools
 
-
 SPACE_KNOWN_S = 5.0
 """Seconds that a look at the free space is good for: a chat cannot fill the reserve in less."""
 

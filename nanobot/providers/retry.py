@@ -52,8 +52,8 @@ class Policy:
     """Part of a delay that is drawn, so that chats that failed together do not return together."""
 
     @classmethod
-    def of(cls, deadlines: Deadlines) -> Policy:
-        return cls(deadlines.first_token, deadlines.between_tokens, max(WHOLE, deadlines.first_token))
+    def of(cls, deadlines: Deadlines, delays: tuple[float, ...] = (1.0, 2.0, 4.0)) -> Policy:
+        return cls(deadlines.first_token, deadlines.between_tokens, deadlines.whole_answer, delays)
 
     def wait(self, error: ProviderError, attempt: int) -> float:
         """Seconds before the attempt after number `attempt` (from 0)."""
@@ -109,6 +109,8 @@ class _Watch:
     request: Request
     on_delta: OnDelta
     policy: Policy
+    alive: bool = False
+    """Something came."""
     shown: bool = False
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -118,7 +120,8 @@ class _Watch:
         with self.scope:
             self.scope.deadline = trio.current_time() + patience
             return await self.provider.complete(self.request, self._delta)
-        raise Stalled(f"{self.provider.name} sent nothing for too long: try again, or choose another model")
+        silence = self.policy.between_tokens if self.alive else patience
+        raise Stalled(f"{self.provider.name} sent nothing for {silence:g} s: try again, or choose another model")
 
     def start_over(self, reason: str) -> None:
         if self.shown:
@@ -126,5 +129,6 @@ class _Watch:
 
     def _delta(self, delta: Delta) -> None:
         self.scope.deadline = trio.current_time() + self.policy.between_tokens
+        self.alive = True
         self.shown = self.shown or not isinstance(delta, Alive)
         self.on_delta(delta)

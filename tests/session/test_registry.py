@@ -113,7 +113,7 @@ async def test_too_many_crashes_open_sessions_but_resume_nothing(tmp_path: Path)
 
 
 async def test_a_fault_in_one_session_ends_its_turn_with_a_sentence_and_touches_no_other(
-    tmp_path: Path, claim_errors: list[str]
+    tmp_path: Path, claimed_errors: list[str]
 ) -> None:
     world = World()
 
@@ -128,7 +128,7 @@ async def test_a_fault_in_one_session_ends_its_turn_with_a_sentence_and_touches_
         await registry.deliver(B, said(B))
         await world.until(lambda: "b is fine" in world.outlet.sent)
         assert [e.end for e in live(registry, A).exchanges] == [TurnEnd.CRASHED]
-    assert sum("failed" in line for line in claim_errors) == 2
+    assert sum("failed" in line for line in claimed_errors) == 2
 
 
 async def test_a_session_in_use_elsewhere_is_refused_with_its_holder(tmp_path: Path) -> None:
