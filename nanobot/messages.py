@@ -153,9 +153,11 @@ class CallState(enum.StrEnum):
     """Goes on outside the turn, as an errand; its end is an input."""
     UNKNOWN_AFTER_CRASH = "unknown_after_crash"
 
-    @property
-    def settled(self) -> bool:
-        return self not in (CallState.REQUESTED, CallState.STARTED)
+    settled: bool
+    """An outcome. An attribute and no property: it is asked for every call of every step."""
+
+    def __init__(self, value: str) -> None:
+        self.settled = value not in ("requested", "started")
 
 
 class Effect(enum.StrEnum):

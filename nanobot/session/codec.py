@@ -41,8 +41,8 @@ def _converter() -> Converter:
     converter = Converter(detailed_validation=False, forbid_extra_keys=True, omit_if_default=True)
     for union in (Entry, State, Record):
         _register_union(converter, union)
-    converter.register_unstructure_hook(SeenIds, lambda seen: [[i, at] for i, at in seen])
-    converter.register_structure_hook(SeenIds, lambda rows, _: SeenIds((MessageId(str(i)), float(at)) for i, at in rows))
+    converter.register_unstructure_hook(SeenIds, dict)
+    converter.register_structure_hook(SeenIds, lambda found, _: SeenIds(found.items()))
     return converter
 
 

@@ -6,7 +6,6 @@ No file is ever changed in place here: a segment is born complete (temporary nam
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 
 from nanobot.errors import JournalDamaged
@@ -15,7 +14,7 @@ from nanobot.session.disk import Disk, read_all, read_from, write_all
 from nanobot.session.segment import Header, Line, Segment
 
 TEMPORARY = "cut.tmp"
-_SEGMENT = re.compile(r"(\d{8})\.jsonl")
+_SUFFIX = ".jsonl"
 _BACKWARDS = 4096
 """Bytes read at first when looking for a last line; most lines are far shorter."""
 
@@ -26,7 +25,8 @@ def segment_path(folder: str, number: int) -> str:
 
 def segment_numbers(disk: Disk, folder: str) -> list[int]:
     """Ascending; the last one is live. Raises: OSError."""
-    return sorted(int(match[1]) for name in disk.names(folder) if (match := _SEGMENT.fullmatch(name)))
+    stems = (name.removesuffix(_SUFFIX) for name in disk.names(folder) if name.endswith(_SUFFIX))
+    return sorted(int(stem) for stem in stems if len(stem) == 8 and stem.isdecimal() and stem.isascii())
 
 
 def write_temporary(disk: Disk, folder: str, data: bytes) -> int:

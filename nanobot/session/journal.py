@@ -220,10 +220,10 @@ class Journals:
         folder = f"{self.root}/{names.encode(key)}"
         with contextlib.ExitStack() as undo:
             with _unwritable(key, folder):
-                lock = self._enter(key, folder)
+                lock, numbers = self._enter(key, folder)
             undo.callback(self.disk.close, lock)
             try:
-                opened = self._open_live(key, folder, lock)
+                opened = self._open_live(key, folder, lock, numbers)
             except OSError as exc:
                 raise JournalError(f"the journal of {key} cannot be opened: {exc.strerror} ({folder})") from exc
             undo.pop_all()
@@ -244,7 +244,7 @@ class Journals:
         except OSError:
             return False
 
-    def _enter(self, key: str, folder: str) -> int:
+    def _enter(self, key: str, folder: str) -> tuple[int, list[int]]:
         if not self.disk.exists(folder):
             with contextlib.suppress(FileExistsError):
                 self.disk.make_folder(folder)
@@ -254,13 +254,13 @@ class Journals:
             if not self.disk.lock(lock):
                 raise InUse(f"session {key}", self.disk.holder(lock))
             files.remove_temporary(self.disk, folder)
-            if not files.segment_numbers(self.disk, folder):
+            numbers = files.segment_numbers(self.disk, folder)
+            if not numbers:
                 files.sync_name(self.disk, folder, "birth root")
             undo.pop_all()
-        return lock
+        return lock, numbers
 
-    def _open_live(self, key: str, folder: str, lock: int) -> tuple[Journal, Loaded]:
-        numbers = files.segment_numbers(self.disk, folder)
+    def _open_live(self, key: str, folder: str, lock: int, numbers: list[int]) -> tuple[Journal, Loaded]:
         if not numbers:
             return Journal(key=key, disk=self.disk, folder=folder, lock=lock), Loaded(created=True)
         live = numbers[-1]

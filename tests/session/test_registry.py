@@ -15,7 +15,9 @@ from nanobot.messages import MessageId, Principal, Said, SessionKey, TurnEnd
 from nanobot.session import events as ev
 from nanobot.session.journal import Journals
 from nanobot.session.ports import Adopted, Progress
+from nanobot.session.records import Restarted
 from nanobot.session.registry import Registry
+from nanobot.session.segment import Line, encode
 from nanobot.session.state import Idle, Session, Turn
 from nanobot.session.store import Store
 from nanobot.session.writers import open_writers
@@ -177,8 +179,6 @@ async def test_a_journal_of_a_newer_version_is_refused_untouched(tmp_path: Path)
 
 
 def _with_unknown_record(file: Path) -> bytes:
-    from nanobot.session.segment import Line, encode
-
     n = file.read_bytes().count(b"\n")
     file.write_bytes(file.read_bytes() + encode(Line(n + 1, 1.0, None, [{"t": "from_the_future"}])))
     return file.read_bytes()
@@ -216,5 +216,5 @@ async def test_a_drain_ends_every_actor_and_is_no_crash(tmp_path: Path) -> None:
         assert registry.live() == {}
     async with running(world, tmp_path):
         await world.until(lambda: world.outlet.sent == ["done"])
-    crashed = [r.crashed for p in world.progress if isinstance(p, Adopted) for r in p.records if type(r).__name__ == "Restarted"]
-    assert crashed == [False]
+    starts = [r.crashed for p in world.progress if isinstance(p, Adopted) for r in p.records if isinstance(r, Restarted)]
+    assert starts == [False]
