@@ -24,6 +24,7 @@ from nanobot.config.paths import Places, made
 from nanobot.config.schema import Config
 from nanobot.errors import DiskFull, JournalError
 from nanobot.gateway import starts
+from nanobot.gateway.sweep import sweep_results
 from nanobot.messages import Inbound, Principal, Said, SessionKey, TurnNumber
 from nanobot.providers.client import open_http
 from nanobot.session import commands, legacy
@@ -102,6 +103,8 @@ async def open_house(
             registry = Registry(store, services, limits, watch, earlier, resume=resume)
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(registry.run, resume_all=resume_all))
+                sweep = partial(sweep_results, places.results, config.retention, clock())
+                nursery.start_soon(writers.run, "sweep of tool results", sweep)
                 try:
                     yield House(registry, store, mind, clock)
                 finally:

@@ -1,0 +1,34 @@
+"""Keeps stores within their bounds (`retention.*`). Conversations are never swept: they go by command only."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from nanobot.config.schema import RetentionConfig
+
+
+def sweep_results(folder: Path, bounds: RetentionConfig, now: float) -> int:
+    """Remove full tool results that are too old, then the oldest until the rest fits; returns how many. Blocks."""
+    left = sorted(_files(folder), reverse=True)
+    room = bounds.tool_results_mb * 1e6
+    oldest = now - bounds.tool_results_days * 86400
+    removed = 0
+    for at, size, file in left:
+        room -= size
+        if at < oldest or room < 0:
+            with suppress(OSError):  # gone already, or not ours to remove: the next sweep looks again
+                file.unlink()
+                removed += 1
+    return removed
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of change, size in bytes and path of every file of every session."""
+    for file in folder.glob("*/*"):
+        with suppress(OSError):
+            found = file.lstat()
+            if stat.S_ISREG(found.st_mode):
+                yield found.st_mtime, found.st_size, file
