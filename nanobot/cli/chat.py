@@ -8,7 +8,6 @@ Exit codes: 0 answered or left, 1 failed, 2 usage or config, 70 had to be ended,
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
@@ -24,8 +23,6 @@ from nanobot.cli.chatting.stdio import colours, is_terminal, printable, read_std
 from nanobot.cli.options import ConfigOption, WorkspaceOption
 
 USAGE = 2
-COLLECT_AFTER = 50_000
-"""Objects. Imports make much that stays, and looking through it again and again takes a tenth of the start."""
 
 
 def chat(
@@ -48,7 +45,6 @@ def chat(
     except UsageMistake as mistake:
         print(mistake, file=sys.stderr)
         return USAGE
-    gc.set_threshold(COLLECT_AFTER)
     with caught() as signals:
         return _talk(request, signals) if text is None else _ask(request, signals)
 

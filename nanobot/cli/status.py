@@ -10,7 +10,7 @@ import attrs
 
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import Opened, opened, say, say_json, tell_warnings
-from nanobot.providers.registry import BY_NAME, Selection, normal, select
+from nanobot.providers.registry import BY_NAME, Selection, normal, notes, select
 from nanobot.wire import JsonObject
 
 
@@ -62,6 +62,8 @@ def _lines(instance: Opened, chosen: Selection, providers: list[ProviderLine]) -
     yield f"data       {where.data}"
     yield f"workspace  {workspace}{_missing(workspace, 'create it with: nanobot onboard')}"
     yield f"model      {chosen.model or 'the first that the server lists'}, from {chosen.provider} ({chosen.why})"
+    for note in notes(instance.config, chosen):
+        yield f"note       {note}"
     yield f"sessions   {_sessions(where.journals)}"
     for provider in providers:
         base = f", at {provider.base}" if provider.base else ""
@@ -82,5 +84,6 @@ def _as_json(instance: Opened, chosen: Selection, providers: list[ProviderLine])
         "model": {"name": chosen.model, "provider": chosen.provider, "why": chosen.why},
         "providers": [{"name": line.name, "key": line.key, "base": line.base} for line in providers],
         "sessions": _sessions(where.journals),
+        "notes": list(notes(instance.config, chosen)),
         "warnings": list(instance.warnings),
     }

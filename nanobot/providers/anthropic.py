@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import attrs
 from nanobot.messages import Thinking, Usage
 from nanobot.providers import faults, images, payload
 from nanobot.providers.anthropic_wire import NAME, AnthropicWire
-from nanobot.providers.client import SdkMissing, SharedHttp, load
+from nanobot.providers.client import SdkMissing, SharedHttp, load, on_a_live_connection
 from nanobot.providers.faults import Service
 from nanobot.providers.port import (
     Alive,
@@ -69,13 +70,14 @@ class Anthropic:
         return self.selection.provider
 
     async def complete(self, request: Request, on_delta: OnDelta) -> Completion:
-        service = Service(self.name, request.model, f"providers.{self.name}.apiKey")
+        service = Service.of(self.selection, request.model)
         try:
             sdk, http = await load("anthropic"), await load("httpx2")
             with faults.translated(service, sdk, http):
                 client = await self._ready(sdk, http)
                 shown = await images.load(self.wire.unseen(request.entries))
-                response = await client.post(
+                post = partial(
+                    client.post,
                     "/v1/messages",
                     cast_to=http.Response,
                     content=payload.encode(self.wire.body(request, shown)),
@@ -83,6 +85,7 @@ class Anthropic:
                     stream=True,
                     stream_cls=sdk.AsyncStream,
                 )
+                response = await on_a_live_connection(post, sdk, http)
                 return await self._read(request, service, response, on_delta)
         except SdkMissing as exc:
             raise AuthFailed(str(exc)) from exc
@@ -102,17 +105,18 @@ class Anthropic:
             chosen = self.selection
             key = chosen.key.reveal()
             if not key:
-                raise AuthFailed(f"There is no key for {self.name}: set providers.{self.name}.apiKey")
-            own = chosen.base == chosen.spec.base
-            headers = {} if own else {"x-api-key": key}
-            self._client = sdk.AsyncAnthropic(
+                raise AuthFailed(f"There is no key for {self.name}: set {chosen.key_hint}, or run: nanobot onboard")
+            headers = {} if chosen.own_address else {"x-api-key": key}
+            client: AsyncAnthropic = sdk.AsyncAnthropic(
                 api_key=key,
                 base_url=chosen.base.rstrip("/").removesuffix("/v1"),
-                default_headers=headers | dict(chosen.settings.extra_headers),
                 max_retries=0,
                 timeout=http.Timeout(None, connect=self.connect_s),
                 http_client=await self.http.client(),
+                open_telemetry=False,  # whatever the environment says
             )
+            client._custom_headers = headers | dict(chosen.settings.extra_headers)  # over ANTHROPIC_CUSTOM_HEADERS
+            self._client = client
         return self._client
 
 
@@ -146,13 +150,16 @@ class Answer:
     async def read_stream(self, response: httpx2.Response) -> None:
         """Raises: TransportFailed if the stream ends before the answer does."""
         http = await load("httpx2")
+        events = 0
         try:
-            await payload.read_events(response.aiter_bytes(), self.event)
+            events = await payload.read_events(response.aiter_bytes(), self.event)
         except http.HTTPError:
             if not self.finish:
                 raise
+        if not events and not self.finish:
+            raise faults.no_answer(self.service)
         if not self.finish:
-            raise TransportFailed(f"{self.service.name} ended its answer in the middle")
+            raise TransportFailed(f"{self.service.who} ended its answer in the middle: try again")
 
     def event(self, data: bytes) -> payload.Wait:
         event = json.loads(data)
@@ -193,7 +200,7 @@ class Answer:
         self.finish = str(message.get("stop_reason") or self.finish)
         self._count(message.get("usage"))
         if self.finish == "refusal":
-            raise Refused(f"{self.service.name} refused to answer this: put it differently")
+            raise Refused(f"{self.service.who} refused to answer this: put it differently")
 
     def _count(self, usage: Json) -> None:
         """Counts are cumulative; the last event repeats only some of them."""

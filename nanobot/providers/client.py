@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import httpx2
 
 CLOSE_GRACE = 1.0  # seconds for closing idle connections at the end; TLS peers need not answer
+FRESH = "nanobot.fresh"  # extension of a request: a connection was made for it
 KEEPALIVE = 60.0  # seconds that an idle connection is kept: a tool round is rarely longer, a proxy rarely keeps it longer
 
 
@@ -65,9 +66,37 @@ def _build(httpx: ModuleType) -> httpx2.AsyncClient:
         timeout=httpx.Timeout(None),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE),
         follow_redirects=False,
+        event_hooks={"request": [_watch_connecting]},
         mounts={"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None},
     )
     return client
+
+
+async def _watch_connecting(request: httpx2.Request) -> None:
+    """Leave a mark on a request for which a connection is made: the others go over one that has been used before."""
+
+    async def trace(event: str, _info: object) -> None:
+        if event.endswith("connect_tcp.started"):
+            request.extensions[FRESH] = True
+
+    request.extensions["trace"] = trace
+
+
+async def on_a_live_connection(
+    post: Callable[[], Awaitable[httpx2.Response]], sdk: ModuleType, http: ModuleType
+) -> httpx2.Response:
+    """Send, and at once again when a connection from the pool turns out to be dead before any of the answer came.
+
+    A server may close an idle connection at any time, also while a request is on its way: that says nothing of the service.
+    Each failure takes one from the pool, so the last attempt is on a new connection. Raises: what `post` raises.
+    """
+    while True:
+        try:
+            return await post()
+        except sdk.APIConnectionError as exc:
+            broken = isinstance(exc.__cause__, (http.NetworkError, http.RemoteProtocolError))
+            if not broken or exc.request.extensions.get(FRESH):
+                raise
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -27,9 +27,10 @@ from nanobot.providers.port import (
     Refused,
     TransportFailed,
 )
+from nanobot.providers.registry import Selection
 from nanobot.wire import Json
 
-MAX_QUOTE = 300  # characters of the vendor's own message that are worth showing
+LONGEST = 260  # characters of a sentence with its quote: it must fit on a phone's screen, with a time to wait behind it
 
 CONTEXT = re.compile(
     r"context_length_exceeded|maximum context length|prompt is too long|context window|exceeds? the (?:available )?context"
@@ -60,7 +61,21 @@ class Service:
     name: str
     model: str
     key_hint: str
-    """What to set when the key is wrong: `providers.openai.apiKey`."""
+    """What to set when the key is wrong: `providers.openai.apiKey or OPENAI_API_KEY`."""
+    host: str = ""
+
+    @classmethod
+    def of(cls, selection: Selection, model: str) -> Service:
+        host = selection.base.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        return cls(selection.provider, model or "its model", selection.key_hint, host)
+
+    @property
+    def who(self) -> str:
+        return f"{self.name} ({self.host})" if self.host else self.name
+
+    @property
+    def address_hint(self) -> str:
+        return f"providers.{self.name}.apiBase"
 
 
 @contextmanager
@@ -73,11 +88,15 @@ def translated(service: Service, sdk: ModuleType, http: ModuleType) -> Iterator[
         raise error(service, said) from exc
     except (sdk.APIError, http.HTTPError, http.StreamError) as exc:
         reason = exc.__cause__ or exc
-        text = f"The connection to {service.name} failed ({type(reason).__name__}: {reason}): check the network and its address"
-        raise TransportFailed(text) from exc
+        text = f"The connection to {service.who} failed: check the network, and the address in {service.address_hint}"
+        raise TransportFailed(_sentence(text, str(reason) or type(reason).__name__, " It failed with: ")) from exc
     except (ValueError, RecursionError, BodyTooLong, http.InvalidURL) as exc:
-        text = f"{service.name} sent something that is no answer ({type(exc).__name__}): check its address"
-        raise TransportFailed(text) from exc
+        raise no_answer(service) from exc
+
+
+def no_answer(service: Service) -> TransportFailed:
+    """What came is not in the wire format: a captive portal, a wrong path, a proxy."""
+    return TransportFailed(f"{service.who} sent something that is no answer: check the address in {service.address_hint}.")
 
 
 @attrs.frozen
@@ -136,35 +155,43 @@ def error(service: Service, said: Complaint) -> ProviderError:
     """The typed error for a complaint. Its sentence says what to do, and quotes the service without secrets."""
     words = f"{said.code} {said.message}"
     status = said.status
-    quote = _quote(said.message)
+
+    def sentence(text: str) -> str:
+        return _sentence(text, said.message)
+
     if status == 401 or "authentication_error" in said.code:
-        text = f"{service.name} refused the key: check {service.key_hint}"
-        return AuthFailed(text, status=status)
+        return AuthFailed(f"{service.who} refused the key: check {service.key_hint}", status=status)
     if status == 402 or (status in (0, 400, 403, 429) and QUOTA.search(words)):
-        text = f"The account at {service.name} has no credit or quota left: top it up, or choose another model.{quote}"
-        return QuotaExceeded(text, status=status)
+        text = f"The account at {service.who} has no credit or quota left: top it up, or choose another model"
+        return QuotaExceeded(sentence(text), status=status)
     if status == 413 or (status in (0, 400, 422, 500) and CONTEXT.search(words)):
-        return ContextTooLong(f"The conversation is too long for {service.model}.{quote}", status=status)
+        text = f"The conversation is too long for {service.model} at {service.who}: begin a new one with /new"
+        return ContextTooLong(sentence(text), status=status)
     if status in (0, 400, 403, 422) and REFUSAL.search(words):
-        return Refused(f"{service.name} refused this request by its own rules: put it differently.{quote}", status=status)
-    return _by_status(service, said, quote)
+        return Refused(sentence(f"{service.who} refused this request by its own rules: put it differently"), status=status)
+    return _by_status(service, said, sentence)
 
 
-def _by_status(service: Service, said: Complaint, quote: str) -> ProviderError:
-    status, wait = said.status, said.retry_after
+def _by_status(service: Service, said: Complaint, sentence: Callable[[str], str]) -> ProviderError:
+    status, wait, who = said.status, said.retry_after, service.who
     if status == 403 or "permission_error" in said.code:
-        return AuthFailed(f"{service.name} does not allow this with {service.key_hint}.{quote}", status=status)
+        text = f"{who} does not allow this with its key ({service.key_hint}): check what that may do, or choose another model"
+        return AuthFailed(sentence(text), status=status)
     if status == 429 or "rate_limit" in said.code:
-        return RateLimited(f"{service.name} asks us to slow down.{quote}", status=status, retry_after=wait)
+        text = f"{who} asks us to slow down: wait a moment, then try again"
+        return RateLimited(sentence(text), status=status, retry_after=wait)
     if status in (408, 409) or status >= 500 or status == 0:
-        return Overloaded(f"{service.name} cannot serve now: try again later.{quote}", status=status, retry_after=wait)
+        text = f"{who} cannot serve now: try again later, or choose another model"
+        return Overloaded(sentence(text), status=status, retry_after=wait)
     if status == 404:
-        text = f"{service.name} does not know the model {service.model}, or its address is wrong: check both.{quote}"
-        return BadRequest(text, status=status)
-    return BadRequest(f"{service.name} did not accept the request ({status}).{quote}", status=status)
+        text = f"{who} does not know the model {service.model}: check agents.defaults.model and {service.address_hint}"
+        return BadRequest(sentence(text), status=status)
+    text = f"{who} did not accept the request ({status}): see what it says, change the model's settings, or begin anew with /new"
+    return BadRequest(sentence(text), status=status)
 
 
-def _quote(message: str) -> str:
-    """The service's own words, short and without anything that looks like a key."""
-    short = KEY_LIKE.sub("***", " ".join(message.split()))[:MAX_QUOTE]
-    return f" It says: {short}" if short else ""
+def _sentence(text: str, words: str, lead: str = " It says: ") -> str:
+    """With the service's own words, cut to a length, and without anything that looks like a key."""
+    quote = KEY_LIKE.sub("***", " ".join(words.split()))
+    whole = f"{text}.{lead}{quote}" if quote else f"{text}."
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"

@@ -6,6 +6,8 @@ what is new is converted. Entries are frozen, so what was converted stays true; 
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
 import weakref
@@ -15,6 +17,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from nanobot.messages import Attachment, Call, CallState, Entry
+from nanobot.providers.images import MAX_IMAGE
 from nanobot.wire import Json, JsonObject
 
 F = TypeVar("F")
@@ -97,26 +100,38 @@ def note(text: str) -> str:
 
 def file_line(attachment: Attachment) -> str:
     """How a file that is not shown itself is told."""
-    return f"[file: {clean(attachment.path)}]"
+    line = f"[file: {clean(attachment.path)}"
+    if attachment.mime.startswith("image/") and attachment.size > MAX_IMAGE:
+        return f"{line}, an image of {attachment.size / 1e6:.2f} MB: not shown, the limit is {MAX_IMAGE / 1e6:.2f} MB]"
+    return f"{line}]"
 
 
 def legal_name(name: str) -> str:
     return _ILLEGAL.sub("_", name)[:MAX_NAME] or "unnamed"
 
 
-def legal_ids(calls: Iterable[Call], taken: Iterable[str] = ()) -> tuple[str, ...]:
-    """Ids in characters that every service takes, each once, none of `taken`."""
+def legal_ids(calls: Iterable[Call], taken: Iterable[str] = (), *, nine_chars: bool = False) -> tuple[str, ...]:
+    """Ids in characters that every service takes, each once, none of `taken`; always the same for the same calls."""
     seen = set(taken)
     ids: list[str] = []
     for call in calls:
-        wanted = _ILLEGAL.sub("_", call.id)[:MAX_ID] or "call"
-        fresh, n = wanted, 1
-        while fresh in seen:
-            n += 1
-            fresh = f"{wanted[: MAX_ID - len(str(n)) - 1]}_{n}"
+        tries = (_nine_chars(call.id, n) if nine_chars else _any_length(call.id, n) for n in itertools.count(1))
+        fresh = next(one for one in tries if one not in seen)
         seen.add(fresh)
         ids.append(fresh)
     return tuple(ids)
+
+
+def _any_length(identity: str, n: int) -> str:
+    wanted = _ILLEGAL.sub("_", identity)[:MAX_ID] or "call"
+    return wanted if n == 1 else f"{wanted[: MAX_ID - len(str(n)) - 1]}_{n}"
+
+
+def _nine_chars(identity: str, n: int) -> str:
+    """Mistral's own ids as they are, others as a digest."""
+    if n == 1 and len(identity) == 9 and identity.isascii() and identity.isalnum():
+        return identity
+    return hashlib.sha256(f"{n}:{identity}".encode(errors="replace")).hexdigest()[:9]
 
 
 def arguments_object(text: str) -> JsonObject:

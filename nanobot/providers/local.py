@@ -37,7 +37,7 @@ async def _ask(http: SharedHttp, spec: Spec, found: dict[str, str]) -> None:
     httpx2 = await load("httpx2")
     client = await http.client()
     try:
-        response = await client.get(f"{spec.base}/models", headers={"accept": "application/json"})
+        response = await client.get(f"{spec.base}/models", headers={"accept": "application/json", "connection": "close"})
         model = _first_model(json.loads(response.content)) if response.status_code == 200 else ""
     except (httpx2.HTTPError, ValueError):
         return

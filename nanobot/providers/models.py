@@ -80,6 +80,8 @@ def openai_reasons(model: str) -> bool:
 
 def openai_temperature(model: str, params: ModelParams) -> float | None:
     """The temperature to send, None for none."""
+    if kimi(model) >= (2, 5):
+        return 1.0 if kimi(model) == (2, 7) else None  # fixed there: 2.7 wants to be told so, the others refuse any
     if openai_reasons(model) or params.effort not in (None, "none"):
         return None
     return params.temperature
@@ -89,11 +91,40 @@ def openai_effort(model: str, effort: ReasoningEffort | None, *, tools: bool) ->
     """The effort to send over chat completions, None for none.
 
     From gpt-5.2 on this wire refuses tools beside reasoning, and reasoning is on by default from 5.6 on: with tools it must be
-    switched off in so many words. `adaptive` is the service's own choice.
+    switched off in so many words. `adaptive` is the service's own choice. Kimi knows `max` alone, from version 3 on.
     """
+    if kimi(model) >= (3, 0):
+        return None if effort in (None, "none", "minimal", "adaptive") else "max"
     if tools and gpt_version(model) >= (5, 2):
         return "none"
     return None if effort == "adaptive" else effort
+
+
+# --- others on the same wire ---
+
+
+def kimi(model: str) -> tuple[int, int]:
+    """(2, 5) of `kimi-k2.5`; (0, 0) of anything else."""
+    found = re.match(r"kimi-k(\d)(?:\.(\d))?(?=-|:|$)", bare(model))
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
+def kimi_switches(model: str) -> bool:
+    """Thinks unless told otherwise, and knows no effort."""
+    return kimi(model) in ((2, 5), (2, 6))
+
+
+def mistral_effort(model: str, effort: ReasoningEffort | None) -> str | None:
+    """`high` or `none` is all that Mistral knows, and its reasoning models take neither."""
+    if effort in (None, "adaptive") or bare(model).startswith("magistral"):
+        return None
+    return "none" if effort in ("none", "minimal", "low") else "high"
+
+
+def thinks_by_default(model: str) -> bool:
+    """Models of DeepSeek and Moonshot that think unless told otherwise."""
+    name = bare(model)
+    return "thinking" in name or kimi(model) >= (2, 5) or re.match(r"deepseek-(reasoner|flash|pro|r\d|v[4-9])", name) is not None
 
 
 # --- Claude ---

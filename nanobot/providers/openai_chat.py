@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ import attrs
 
 from nanobot.messages import Thinking, Usage
 from nanobot.providers import faults, images, payload
-from nanobot.providers.client import SdkMissing, SharedHttp, load
+from nanobot.providers.client import SdkMissing, SharedHttp, load, on_a_live_connection
 from nanobot.providers.faults import Service
-from nanobot.providers.openai_wire import NAME, OpenAIWire
+from nanobot.providers.inline import Inline
+from nanobot.providers.openai_wire import DETAILS, NAME, OpenAIWire
 from nanobot.providers.port import (
     Alive,
     AuthFailed,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
 
-REASONING_FIELDS = ("reasoning_content", "reasoning")
+REASONING_FIELDS = ("reasoning_content", "reasoning", DETAILS)
 FINISH = {"stop": Finish.STOP, "tool_calls": Finish.CALLS, "function_call": Finish.CALLS, "length": Finish.LENGTH}
 KNOWN_CALL_KEYS = frozenset({"index", "id", "type", "function"})
 
@@ -65,14 +67,15 @@ class OpenAIChat:
         return self.selection.provider
 
     async def complete(self, request: Request, on_delta: OnDelta) -> Completion:
-        service = self._service(request.model)
+        service = Service.of(self.selection, request.model)
         try:
             sdk, http = await load("openai"), await load("httpx2")
             with faults.translated(service, sdk, http):
                 client = await self._ready(sdk, http)
                 asked = attrs.evolve(request, model=request.model or await self._listed(client))
                 shown = await images.load(self.wire.unseen(asked.entries))
-                response = await client.post(
+                post = partial(
+                    client.post,
                     "/chat/completions",
                     cast_to=http.Response,
                     content=payload.encode(self.wire.body(asked, shown)),
@@ -80,12 +83,13 @@ class OpenAIChat:
                     stream=True,
                     stream_cls=sdk.AsyncStream,
                 )
+                response = await on_a_live_connection(post, sdk, http)
                 return await self._read(asked, service, response, on_delta)
         except SdkMissing as exc:
             raise AuthFailed(str(exc)) from exc
 
     async def _read(self, request: Request, service: Service, response: httpx2.Response, on_delta: OnDelta) -> Completion:
-        answer = Answer(service, on_delta)
+        answer = Answer(service, on_delta, bool(request.tools) and not request.no_tools)
         async with payload.closing(response):
             if request.stream and "application/json" not in response.headers.get("content-type", ""):
                 await answer.read_stream(response)
@@ -99,17 +103,22 @@ class OpenAIChat:
             chosen = self.selection
             key = chosen.key.reveal()
             if not key and chosen.spec.kind not in (Kind.LOCAL, Kind.CUSTOM) and not chosen.settings.api_base:
-                raise AuthFailed(f"There is no key for {self.name}: set providers.{self.name}.apiKey")
+                raise AuthFailed(f"There is no key for {self.name}: set {chosen.key_hint}, or run: nanobot onboard")
             address = http.URL(chosen.base)
-            self._client = sdk.AsyncOpenAI(
+            headers = {"connection": "close"} if chosen.spec.kind is Kind.LOCAL else {}  # such servers drop idle ones
+            headers |= dict(chosen.settings.extra_headers)
+            client: AsyncOpenAI = sdk.AsyncOpenAI(
                 api_key=key or "none",  # the SDK insists on one, servers without keys ignore it
                 base_url=address.copy_with(query=None),
                 default_query=dict(address.params),
-                default_headers=dict(chosen.settings.extra_headers),
                 max_retries=0,
                 timeout=http.Timeout(None, connect=self.connect_s),
                 http_client=await self.http.client(),
             )
+            client._custom_headers = headers  # over what OPENAI_CUSTOM_HEADERS has put there
+            if not (chosen.own_address and chosen.provider == "openai"):
+                client.organization = client.project = None  # OPENAI_ORG_ID and OPENAI_PROJECT_ID are for OpenAI alone
+            self._client = client
         return self._client
 
     async def _listed(self, client: AsyncOpenAI) -> str:
@@ -117,12 +126,9 @@ class OpenAIChat:
         if not self._first_model:
             page = await client.models.list()
             if not page.data:
-                raise TransportFailed(f"{self.name} at {self.selection.base} has no model loaded: load one, then try again")
+                raise TransportFailed(f"{Service.of(self.selection, '').who} has no model loaded: load one, then try again")
             self._first_model = page.data[0].id
         return self._first_model
-
-    def _service(self, model: str) -> Service:
-        return Service(self.name, model or "its model", f"providers.{self.name}.apiKey")
 
 
 @attrs.define
@@ -143,6 +149,8 @@ class Answer:
 
     service: Service
     on_delta: OnDelta
+    inline_calls: bool = False
+    """Calls may stand in the text: tools were offered."""
     text: list[str] = attrs.field(factory=list)
     thinking: list[str] = attrs.field(factory=list)
     thinking_field: str = ""
@@ -150,27 +158,36 @@ class Answer:
     finish: str = ""
     usage: Usage = Usage()
     model: str = ""
+    _inline: Inline = attrs.field(init=False)
+    _shown: bool = False
+    """The event at hand had something to show."""
+
+    def __attrs_post_init__(self) -> None:
+        self._inline = Inline(self._say, self._think, self.inline_calls)
 
     async def read_stream(self, response: httpx2.Response) -> None:
         """Raises: TransportFailed if the stream ends before the answer does."""
         http = await load("httpx2")
+        events = 0
         try:
-            await payload.read_events(response.aiter_bytes(), self.event)
+            events = await payload.read_events(response.aiter_bytes(), self.event)
         except http.HTTPError:
             if not self.finish:
                 raise
+        if not events and not self.finish:
+            raise faults.no_answer(self.service)
         if not self.finish:
-            raise TransportFailed(f"{self.service.name} ended its answer in the middle")
+            raise TransportFailed(f"{self.service.who} ended its answer in the middle: try again")
 
     def event(self, data: bytes) -> payload.Wait:
         if data == b"[DONE]":
             return payload.AFTER_LAST
         chunk = json.loads(data)
         self._frame(chunk)
-        shown = False
+        self._shown = False
         for choice in _objects(chunk.get("choices")):
-            shown = self._choice(choice, choice.get("delta")) or shown
-        if not shown:
+            self._choice(choice, choice.get("delta"))
+        if not self._shown:
             self.on_delta(Alive())
         return payload.AFTER_FINISH if self.finish else None
 
@@ -194,35 +211,48 @@ class Answer:
         if isinstance(usage, dict):
             self.usage = _usage(usage)
 
-    def _choice(self, choice: JsonObject, delta: Json) -> bool:
-        """True if it had something to show."""
-        shown = False
+    def _choice(self, choice: JsonObject, delta: Json) -> None:
         if isinstance(delta, dict):
-            shown = self._thought(delta)
+            self._thought(delta)
             for name in ("content", "refusal"):
-                text = _as_text(delta.get(name))
-                if text:
-                    self.text.append(text)
-                    self.on_delta(TextDelta(text))
-                    shown = True
+                self._content(delta.get(name))
             for call in _objects(delta.get("tool_calls")):
                 self._call(call)
-                shown = True
         finish = choice.get("finish_reason")
         if finish == "content_filter":
-            raise Refused(f"{self.service.name} stopped this answer by its own rules: put it differently")
+            raise Refused(f"{self.service.who} stopped this answer by its own rules: put it differently")
         self.finish = str(finish) if finish else self.finish
-        return shown
 
-    def _thought(self, delta: JsonObject) -> bool:
+    def _content(self, content: Json) -> None:
+        """A text; some services send a list of parts, Mistral with its thinking among them."""
+        if isinstance(content, str):
+            self._inline.feed(content)
+        for part in _objects(content):
+            self._think("".join(str(one.get("text") or "") for one in _objects(part.get("thinking"))))
+            self._inline.feed(str(part.get("text") or ""))
+
+    def _thought(self, delta: JsonObject) -> None:
         for field in REASONING_FIELDS:
             text = delta.get(field)
+            if field == DETAILS:
+                text = "".join(str(one.get("text") or "") for one in _objects(text))
             if isinstance(text, str) and text:
-                self.thinking.append(text)
                 self.thinking_field = field
-                self.on_delta(ThinkingDelta(text))
-                return True
-        return False
+                self._think(text)
+                return
+
+    def _say(self, text: str) -> None:
+        self.text.append(text)
+        self._show(TextDelta(text))
+
+    def _think(self, text: str) -> None:
+        if text:
+            self.thinking.append(text)
+            self._show(ThinkingDelta(text))
+
+    def _show(self, delta: TextDelta | ThinkingDelta | CallDelta) -> None:
+        self._shown = True
+        self.on_delta(delta)
 
     def _call(self, part: JsonObject) -> None:
         """A call, or the next piece of one. Services without an index begin a new call with each id."""
@@ -241,14 +271,17 @@ class Answer:
         call.name = call.name or name
         call.arguments.append(arguments)
         call.extra.update({key: value for key, value in part.items() if key not in KNOWN_CALL_KEYS})
-        self.on_delta(CallDelta(call.position, "" if begun else call.name, arguments))
+        self._show(CallDelta(call.position, "" if begun else call.name, arguments))
 
     def completion(self, wire: OpenAIWire, model: str) -> Completion:
         finish = FINISH.get(self.finish, Finish.OTHER)
+        for name, arguments in self._inline.finish(called=bool(self.calls) or finish is Finish.LENGTH):
+            self._call({"id": None, "index": len(self.calls), "function": {"name": name, "arguments": arguments}})
+        text = "".join(self.text)
         calls = () if finish is Finish.LENGTH else tuple(_requested(call, wire) for call in self.calls)
         thought = Thinking(NAME, "".join(self.thinking), wire.origin.seal(self.thinking_field))
         return Completion(
-            text="".join(self.text),
+            text="" if self.thinking and text.isspace() else text,
             calls=calls,
             thinking=(thought,) if self.thinking else (),
             finish=Finish.CALLS if calls else finish,
@@ -264,13 +297,6 @@ def _requested(call: _Call, wire: OpenAIWire) -> RequestedCall:
 
 def _objects(value: Json) -> list[JsonObject]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _as_text(content: Json) -> str:
-    """Content is a string; some services send a list of parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text") or "") for part in _objects(content))
 
 
 def _arguments(value: Json) -> str:

@@ -1,8 +1,11 @@
 """Our conversation in the dialect of chat completions: pure functions from `Request` to a request's body.
 
 The prefix of a body is the same bytes from call to call: what an entry becomes depends on nothing but the entry, the runtime
-block comes last, and content is a plain string unless there are images (not every service takes lists). Results of tools
-take no images on this wire, so these follow in a user message.
+block comes last, and content is a plain string unless there are images or cache marks (not every service takes lists).
+Results of tools take no images on this wire, so these follow in a user message.
+
+Mistral refuses a user message right after a tool result (code 3230, goose issue 5998): there the runtime block ends the
+result, and what somebody said stands behind a word of the assistant's.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from functools import lru_cache
 import attrs
 
 from nanobot.messages import Attachment, Call, Entry, Note, Reply, Said
-from nanobot.providers import models
+from nanobot.providers import models, reasoning
 from nanobot.providers.history import (
     CONTINUED,
     EMPTY,
@@ -37,6 +40,10 @@ from nanobot.providers.registry import Spec
 from nanobot.wire import Json, JsonObject
 
 NAME = "openai_chat"
+DETAILS = "reasoning_details"
+"""The field for reasoning that holds a list of parts."""
+MARK: JsonObject = {"cache_control": {"type": "ephemeral"}}
+HEARD = "(noted)"
 
 
 @attrs.frozen
@@ -65,34 +72,41 @@ class OpenAIWire:
     def body(self, request: Request, images: Images) -> JsonObject:
         """The whole body. It shares values with later bodies: send it, do not change it."""
         model, params = request.model, request.params
-        body: JsonObject = {"model": model, "messages": self._messages(request, images)}
+        marked = self.spec.cache_marks and "claude" in model.lower()
+        messages = self._messages(request, images, marked=marked)
+        if reasoning.thinks(self.spec, model, params.effort):
+            messages = [_backfilled(message) for message in messages]
+        body: JsonObject = {"model": model, "messages": messages}
         if request.tools:
-            body["tools"] = _tools(request.tools)
+            body["tools"] = _tools(request.tools, marked=marked)
             if request.no_tools:
                 body["tool_choice"] = "none"
         long_name = self.spec.completion_tokens or models.openai_reasons(model)
         body["max_completion_tokens" if long_name else "max_tokens"] = params.max_tokens
         optional: JsonObject = {
             "temperature": models.openai_temperature(model, params),
-            "reasoning_effort": models.openai_effort(model, params.effort, tools=bool(request.tools)),
             "prompt_cache_key": (request.cache_key or None) if self.spec.cache_key else None,
         }
         body.update({name: value for name, value in optional.items() if value is not None})
+        body.update(reasoning.fields(self.spec, model, params.effort, tools=bool(request.tools)))
         body["stream"] = request.stream
-        if request.stream:
+        if request.stream and self.spec.stream_options:
             body["stream_options"] = {"include_usage": True}
         return body | _extra(params.extra_body)
 
-    def _messages(self, request: Request, images: Images) -> list[Json]:
-        joined = _Joined()
+    def _messages(self, request: Request, images: Images, *, marked: bool) -> list[Json]:
+        joined = _Joined(self.spec.assistant_after_tool)
         if visible(request.system):
-            joined.messages.append({"role": "system", "content": clean(request.system)})
+            text = clean(request.system)
+            joined.messages.append({"role": "system", "content": [_text(text) | MARK] if marked else text})
         taken: set[str] = set()
         for entry in request.entries:
             converted = self._convert(entry, images, taken)
             taken.update(converted.ids)
             for message in converted.messages:
                 joined.add(message)
+        if marked:
+            joined.mark()
         joined.finish(request.runtime)
         return joined.messages
 
@@ -112,7 +126,7 @@ class OpenAIWire:
             case Note():
                 return Converted((_user([_text(note(entry.text))]),))
             case Reply():
-                return self._reply(entry, images, legal_ids(entry.calls, taken))
+                return self._reply(entry, images, legal_ids(entry.calls, taken, nine_chars=self.spec.nine_chars))
 
     def _reply(self, reply: Reply, images: Images, ids: tuple[str, ...]) -> Converted:
         text = visible(reply.text)
@@ -132,8 +146,9 @@ class OpenAIWire:
         fields: JsonObject = {}
         for one in reply.thinking if self.spec.reasoning_field else ():
             field = self.origin.open(one.opaque) if one.provider == NAME else None
-            if isinstance(field, str):
-                fields[field] = clean(one.text)
+            if isinstance(field, str) and field:  # none for what stood in the text
+                text = clean(one.text)
+                fields[field] = [{"type": "reasoning.text", "text": text}] if field == DETAILS else text
         return fields
 
     def _call(self, call: Call, legal: str) -> Json:
@@ -146,7 +161,8 @@ class OpenAIWire:
 class _Joined:
     """Messages in order, neighbours of one role made one."""
 
-    def __init__(self) -> None:
+    def __init__(self, assistant_after_tool: bool) -> None:
+        self._assistant_after_tool = assistant_after_tool
         self.messages: list[Json] = []
         self._parts: list[Json] = []
 
@@ -166,7 +182,9 @@ class _Joined:
 
     def finish(self, runtime: str) -> None:
         """The last message is the user's and ends with the runtime block."""
-        if visible(runtime):
+        if visible(runtime) and self._assistant_after_tool and not self._parts and self._after_tool():
+            self.messages[-1] = _ending(self.messages[-1], runtime)
+        elif visible(runtime):
             self._parts.append(_text(clean(runtime)))
         elif not self._parts and self._begins():
             self._parts.append(_text(CONTINUED))
@@ -174,17 +192,51 @@ class _Joined:
             self._parts.append(_text(GO_ON))
         self._flush()
 
+    def mark(self) -> None:
+        """Put a cache mark on the last of the history, before the runtime block."""
+        if self._parts:
+            text = _plain(self._parts)
+            parts = self._parts if text is None else [_text(text)]
+            self._parts = [*parts[:-1], _marked(parts[-1])]
+        elif self.messages and not self._begins():
+            last = self.messages[-1]
+            if isinstance(last, dict) and isinstance(last["content"], str):
+                self.messages[-1] = last | {"content": [_text(last["content"]) | MARK]}
+
+    def _after_tool(self) -> bool:
+        return bool(self.messages) and _role(self.messages[-1]) == "tool"
+
     def _begins(self) -> bool:
         return not self.messages or _role(self.messages[-1]) == "system"
 
     def _flush(self) -> None:
         if not self._parts:
             return
-        texts = [part["text"] for part in self._parts if isinstance(part, dict) and part["type"] == "text"]
-        plain = len(texts) == len(self._parts)
-        content: Json = "\n\n".join(map(str, texts)) if plain else self._parts
-        self.messages.append({"role": "user", "content": content})
+        if self._assistant_after_tool and self._after_tool():
+            self.messages.append({"role": "assistant", "content": HEARD})
+        text = _plain(self._parts)
+        self.messages.append({"role": "user", "content": self._parts if text is None else text})
         self._parts = []
+
+
+def _plain(parts: list[Json]) -> str | None:
+    """The parts as one text, None if they are more than that."""
+    texts = [part["text"] for part in parts if isinstance(part, dict) and part.keys() == {"type", "text"}]
+    return "\n\n".join(map(str, texts)) if len(texts) == len(parts) else None
+
+
+def _marked(part: Json) -> Json:
+    return part | MARK if isinstance(part, dict) else part
+
+
+def _ending(message: Json, runtime: str) -> Json:
+    return message | {"content": f"{message['content']}\n\n{clean(runtime)}"} if isinstance(message, dict) else message
+
+
+def _backfilled(message: Json) -> Json:
+    if not isinstance(message, dict) or message["role"] != "assistant":
+        return message
+    return {"reasoning_content": ""} | message
 
 
 def _role(message: Json) -> Json:
@@ -225,8 +277,11 @@ def _result(call: Call, legal: str, images: Images) -> JsonObject:
 
 
 @lru_cache(maxsize=64)
-def _tools(tools: tuple[ToolSpec, ...]) -> list[Json]:
-    return [{"type": "function", "function": _function(tool)} for tool in tools]
+def _tools(tools: tuple[ToolSpec, ...], *, marked: bool) -> list[Json]:
+    described: list[JsonObject] = [{"type": "function", "function": _function(tool)} for tool in tools]
+    if marked:
+        described[-1] |= MARK
+    return list[Json](described)
 
 
 def _function(tool: ToolSpec) -> JsonObject:

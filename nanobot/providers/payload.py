@@ -73,12 +73,15 @@ Wait = float | None
 """Seconds that the rest of the body may take from now on, None: as long as it likes."""
 
 
-async def read_events(chunks: AsyncIterator[bytes], on_event: Callable[[bytes], Wait]) -> None:
+async def read_events(chunks: AsyncIterator[bytes], on_event: Callable[[bytes], Wait]) -> int:
     """Give each event's data to `on_event` until the body ends, or the time it allowed for the rest is over.
+
+    Returns how many there were.
 
     Raises: what `on_event` raises (ValueError or ProviderError), BodyTooLong, and what reading the body raises.
     """
     reader = EventReader()
+    events = 0
     failure: Exception | None = None
     with trio.CancelScope() as rest:
         # The loop is only ever left by its end or by what the read itself raises: leaving it in any other way would
@@ -88,6 +91,7 @@ async def read_events(chunks: AsyncIterator[bytes], on_event: Callable[[bytes], 
                 continue
             try:
                 for data in reader.feed(chunk):
+                    events += 1
                     wait = on_event(data)
                     if wait is not None:
                         rest.deadline = min(rest.deadline, trio.current_time() + wait)
@@ -96,6 +100,7 @@ async def read_events(chunks: AsyncIterator[bytes], on_event: Callable[[bytes], 
                 rest.cancel()
     if failure is not None:
         raise failure
+    return events
 
 
 async def read_body(chunks: AsyncIterator[bytes], on_bytes: Callable[[], None]) -> bytes:
@@ -114,7 +119,10 @@ async def read_body(chunks: AsyncIterator[bytes], on_bytes: Callable[[], None]) 
 
 @asynccontextmanager
 async def closing(response: httpx2.Response) -> AsyncIterator[None]:
-    """Give the connection back in the end, or close it if the body was not read to its end."""
+    """Close the connection of a body that was not read to its end: the caller's listener has raised.
+
+    A read that is cancelled or fails closes it by itself, one that comes to the end gives it back.
+    """
     try:
         yield
     finally:

@@ -121,7 +121,7 @@ class _Watch:
             self.scope.deadline = trio.current_time() + patience
             return await self.provider.complete(self.request, self._delta)
         silence = self.policy.between_tokens if self.alive else patience
-        raise Stalled(f"{self.provider.name} sent nothing for {silence:g} s: try again, or choose another model")
+        raise Stalled(f"{self.provider.name} sent nothing for too long ({silence:g} s): try again, or choose another model")
 
     def start_over(self, reason: str) -> None:
         if self.shown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TypeVar, get_args
 
 import attrs
@@ -16,7 +17,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
-from nanobot.messages import Entry, MessageId
+from nanobot.messages import Entry
 from nanobot.session.records import Record
 from nanobot.session.state import SeenIds, Session, State
 from nanobot.wire import Json
@@ -27,6 +28,8 @@ READS = 1
 """Oldest version that this code reads; written to headers as the least reader."""
 
 T = TypeVar("T")
+Reader = Callable[[dict[str, Json], type], object]
+Writer = Callable[[object], dict[str, Json]]
 
 
 class UnknownFormat(ValueError):
@@ -47,24 +50,28 @@ def _converter() -> Converter:
 
 
 def _register_union(converter: Converter, union: object) -> None:
-    """Objects of a union carry `t`, the name of their class."""
-    readers: dict[str, Callable[[dict[str, Json]], object]] = {}
-    writers: dict[type, tuple[str, Callable[[object], dict[str, Json]]]] = {}
-    for cls in get_args(union):
-        reader = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False)
-        readers[_tag(cls)] = lambda found, read=reader, cls=cls: read(found, cls)  # type: ignore[misc]
-        writers[cls] = (_tag(cls), make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True))
+    """Objects of a union carry `t`, the name of their class. A class's code is made when it is first met."""
+    classes: dict[str, type] = {_tag(cls): cls for cls in get_args(union)}
+    names = {cls: name for name, cls in classes.items()}
+
+    @cache
+    def reader(cls: type) -> Reader:
+        return make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False)
+
+    @cache
+    def writer(cls: type) -> Writer:
+        return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True)
 
     def structure(found: dict[str, Json], _: object) -> object:
         name = found.get("t")
-        read = readers.get(name) if isinstance(name, str) else None
-        if read is None:
+        cls = classes.get(name) if isinstance(name, str) else None
+        if cls is None:
             raise UnknownFormat(f"unknown record {name!r}")
-        return read({k: v for k, v in found.items() if k != "t"})
+        return reader(cls)({k: v for k, v in found.items() if k != "t"}, cls)
 
     def unstructure(value: object) -> dict[str, Json]:
-        tag, write = writers[type(value)]
-        return {"t": tag, **write(value)}
+        cls: type = type(value)
+        return {"t": names[cls], **writer(cls)(value)}
 
     converter.register_structure_hook(union, structure)
     converter.register_unstructure_hook(union, unstructure)

@@ -31,6 +31,13 @@ def test_a_line_for_each_provider(nanobot: CommandLine) -> None:
     ]
 
 
+def test_an_effort_that_is_not_asked_for_is_noted(nanobot: CommandLine) -> None:
+    environ = {"OPENAI_API_KEY": "k", "NANOBOT_AGENTS__DEFAULTS__REASONING_EFFORT": "high"}
+    (line,) = (line for line in nanobot("status", **environ).out.splitlines() if line.startswith("note "))
+    assert line.startswith('note       reasoningEffort is "high", but nothing is asked of gpt-5.4')
+    assert len(json.loads(nanobot("status", "--json", **environ).out)["notes"]) == 1
+
+
 def test_json_says_the_same_without_secrets(nanobot: CommandLine) -> None:
     put(nanobot.home)
     ended = nanobot("status", "--json", GROQ="gsk-abcdef")

@@ -14,6 +14,7 @@ from typing import Any
 
 Body = dict[str, Any]
 CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NINE_CHARS = re.compile(r"[A-Za-z0-9]{9}")
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -24,6 +25,21 @@ def check_openai(body: Body) -> list[str]:
         *(f"message {n}: {fault}" for n, message in enumerate(messages) for fault in _openai_message(message)),
         *_openai_order(messages),
         *_unique_ids([call.get("id", "") for message in messages for call in message.get("tool_calls") or []]),
+    ]
+
+
+def check_mistral(body: Body) -> list[str]:
+    """Mistral speaks OpenAI's wire, and takes less of it."""
+    messages = body.get("messages") or []
+    ids = [call["id"] for message in messages for call in message.get("tool_calls") or []]
+    return [
+        *check_openai(body),
+        *(f"call id {one!r} is not nine letters and digits" for one in ids if not NINE_CHARS.fullmatch(one)),
+        *(
+            f"message {n}: a user message right after a tool result"
+            for n, (one, two) in enumerate(itertools.pairwise(messages))
+            if (one["role"], two["role"]) == ("tool", "user")
+        ),
     ]
 
 

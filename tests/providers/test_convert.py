@@ -21,7 +21,7 @@ from nanobot.providers.openai_wire import OpenAIWire
 from nanobot.providers.payload import encode
 from nanobot.providers.port import ModelParams, Request
 from nanobot.providers.registry import BY_NAME
-from tests.fakes.legal import check_anthropic, check_openai
+from tests.fakes.legal import check_anthropic, check_mistral, check_openai
 from tests.providers.support import PNG, TOOLS, ask, done, rounds, said
 
 Body = dict[str, Any]
@@ -93,6 +93,9 @@ def test_any_conversation_is_legal_on_both_wires(some: tuple[Entry, ...], system
     shown = {one: images.Image("image/png", "AAAA") for one in attached if one.mime == "image/png"}
     assert check_openai(openai_body(request, shown)) == []
     assert check_anthropic(anthropic_body(request, shown)) == []
+    assert check_mistral(json.loads(encode(OpenAIWire(BY_NAME["mistral"]).body(request, shown)))) == []
+    claude = attrs.evolve(request, model="anthropic/claude-x")
+    assert check_openai(json.loads(encode(OpenAIWire(BY_NAME["openrouter"]).body(claude, shown)))) == []
 
 
 # --- what it says ---
@@ -177,7 +180,7 @@ async def test_images_are_shown_and_other_files_named(tmp_path: Path) -> None:
     large.write_bytes(PNG + bytes(images.MAX_IMAGE))
     text.write_text("hello")
     attached = tuple(
-        Attachment(str(path), mime, path.name, 1)
+        Attachment(str(path), mime, path.name, path.stat().st_size if path.exists() else 1)
         for path, mime in ((good, "image/jpeg"), (large, "image/png"), (tmp_path / "gone", "image/png"), (text, "text/plain"))
     )
     request = ask(said("look", attachments=attached))
@@ -185,7 +188,8 @@ async def test_images_are_shown_and_other_files_named(tmp_path: Path) -> None:
     assert {(Path(one.path).name, image.mime) for one, image in shown.items()} == {("good", "image/png")}
     for body in (openai_body(request, shown), anthropic_body(request, shown)):
         told = json.dumps(body["messages"])
-        assert [f"[file: {path}]" in told for path in (large, tmp_path / "gone", text, good)] == [True, True, True, False]
+        assert [f"[file: {path}" in told for path in (large, tmp_path / "gone", text, good)] == [True, True, True, False]
+        assert f"[file: {large}, an image of 3.75 MB: not shown, the limit is 3.75 MB]" in told
     assert openai_body(request, shown)["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
     assert anthropic_body(request, shown)["messages"][0]["content"][0]["source"]["media_type"] == "image/png"
 

@@ -89,7 +89,7 @@ async def test_what_cannot_pass_is_raised_at_once(wire: str, stream: bool, name:
     got = await outcome(wire, [scripted], ask(stream=stream))
     assert type(got.result) is kind
     assert (got.requests, got.waits) == (1, [])
-    assert "k-secret" not in str(got.result)
+    assert_speaks_plainly(got.result, wire)
     assert "sk-wrong" not in str(got.result)
 
 
@@ -131,7 +131,17 @@ async def test_what_does_not_pass_is_raised_in_the_end(wire: str, stream: bool, 
     policy = IMPATIENT if kind is Stalled else PATIENT
     got = await outcome(wire, [scripted] * 9, ask(stream=stream), policy)
     assert type(got.result) is kind
+    assert_speaks_plainly(got.result, wire)
     assert got.requests == 1 + len(PATIENT.delays)
+
+
+def assert_speaks_plainly(error: Completion | ProviderError, wire: str) -> None:
+    """It names the service, says what to do, fits on a phone's screen, and gives nothing away."""
+    text = str(error)
+    assert wire in text
+    assert "k-secret" not in text
+    assert len(text) <= 300
+    assert any(way_out in text for way_out in ("check ", "top it up", "/new", "put it differently", "try again")), text
 
 
 @WIRE
@@ -139,7 +149,7 @@ async def test_what_does_not_pass_is_raised_in_the_end(wire: str, stream: bool, 
 async def test_unreachable_endpoint(wire: str, stream: bool) -> None:
     async with open_http() as http:
         provider = provider_at(wire, f"http://127.0.0.1:{await refused_port()}/v1", http)
-        with pytest.raises(TransportFailed, match="check the network and its address"):
+        with pytest.raises(TransportFailed, match="check the network, and the address in providers"):
             await complete_with_retry(provider, ask(stream=stream), lambda _delta: None, policy=PATIENT)
 
 

@@ -63,6 +63,12 @@ def test_keys_are_not_quoted() -> None:
     assert "is odd" in str(error)
 
 
+def test_long_words_are_cut() -> None:
+    error = faults.error(SERVICE, faults.complaint(400, {"error": {"message": "so " * 500}}, {}))
+    assert len(str(error)) == faults.LONGEST
+    assert str(error).endswith("…")
+
+
 @pytest.mark.parametrize(
     ("headers", "message", "seconds"),
     [

@@ -12,7 +12,7 @@ import pytest
 from nanobot.config.schema import AgentDefaults, AgentsConfig, Config, ModelSettings, ProviderConfig, Secret
 from nanobot.errors import ConfigError
 from nanobot.providers.port import ModelParams
-from nanobot.providers.registry import BY_NAME, SPECS, Kind, context_window, params, select
+from nanobot.providers.registry import BY_NAME, SPECS, Kind, context_window, normal, notes, params, select
 
 
 def config(model: str | None = None, provider: str = "auto", **sections: str) -> Config:
@@ -34,7 +34,7 @@ CHOICES: list[tuple[str, Config, dict[str, str], tuple[str, str, str]]] = [
     ("blank variable", config(), {"OPENAI_API_KEY": ""}, ("demo", "demo", "no key")),
     ("own local server first", config(openai="k", ollama=HOME), {}, ("ollama", "", "providers.ollama")),
     ("custom endpoint", config(custom=HOME), {}, ("custom", "", "providers.custom")),
-    ("endpoint with a name of its own", config(myProxy=HOME), {}, ("myproxy", "", "providers.myproxy")),
+    ("endpoint with a name of its own", config(myProxy=HOME), {}, ("myProxy", "", "providers.myProxy")),
     ("vendor by prefix", config("anthropic/claude-opus-5", anthropic="k"), {}, ("anthropic", "claude-opus-5", "served by it")),
     ("vendor by keyword", config("claude-opus-5", anthropic="k", openai="k"), {}, ("anthropic", "claude-opus-5", "served")),
     ("vendor by beginning", config("o3-mini", openai="k"), {}, ("openai", "o3-mini", "served")),
@@ -51,6 +51,9 @@ CHOICES: list[tuple[str, Config, dict[str, str], tuple[str, str, str]]] = [
     ("forced", config("claude-x", "openai", openai="k", anthropic="k"), {}, ("openai", "claude-x", "agents.defaults.provider")),
     ("forced, other spelling", config(None, "Lm-Studio"), {}, ("lm_studio", "", "agents.defaults.provider")),
     ("forced, own endpoint", config("m", "my-proxy", my_proxy=HOME), {}, ("my_proxy", "m", "agents.defaults.provider")),
+    ("forced, own endpoint in camelCase", config("m", "my_proxy", myProxy=HOME), {}, ("myProxy", "m", "agents.defaults")),
+    ("section in camelCase", config(None, "lm-studio", lmStudio=HOME), {}, ("lm_studio", "", "agents.defaults.provider")),
+    ("section by another name", config("zai/glm-4.6", zai="k"), {}, ("zhipu", "glm-4.6", "served")),
     ("forced demo", config(None, "demo", openai="k"), {}, ("demo", "demo", "agents.defaults.provider")),
     ("demo by name", config("demo", openai="k"), {}, ("demo", "demo", "names it")),
     ("a gateway's key in another place", config("gpt-5", openai="sk-or-v1"), {}, ("openrouter", "gpt-5", "")),
@@ -104,6 +107,40 @@ def test_only_an_empty_configuration_may_look_for_local_servers() -> None:
     assert select(config(), {}).may_look_local
     assert not select(config("demo"), {}).may_look_local
     assert not select(config(None, "demo"), {}).may_look_local
+
+
+@pytest.mark.parametrize(
+    ("spellings", "name"),
+    [
+        (("openaiCodex", "openai_codex", "openai-codex", "OPENAI-CODEX"), "openaicodex"),
+        (("lmStudio", "LM-Studio", "lm_studio"), "lm_studio"),
+        (("zhipu", "zai", "ZAI"), "zhipu"),
+        (("hostedVllm", "hosted-vllm"), "vllm"),
+    ],
+)
+def test_one_name_for_all_spellings(spellings: tuple[str, ...], name: str) -> None:
+    assert {normal(one) for one in spellings} == {name}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "effort", "says"),
+    [
+        (config("gpt-5.4", openai="k"), "high", ['reasoningEffort is "high", but nothing is asked of gpt-5.4: openai takes no']),
+        (config("gpt-5.4", openai="k"), "none", []),
+        (config("gpt-5.4", openai="k"), None, []),
+        (config("gpt-5", openai="k"), "high", []),
+        (config("openai/gpt-5.4", openrouter="k"), "high", []),
+        (config("magistral-medium", mistral="k"), "high", ["nothing is asked of magistral-medium: mistral takes no"]),
+        (config("deepseek-chat", deepseek="k"), "high", []),
+        (config("claude-3-5-haiku-20241022", anthropic="k"), "high", ["the model does not think"]),
+        (config("claude-sonnet-5", anthropic="k"), "high", []),
+    ],
+)
+def test_an_effort_that_is_dropped_is_told(chosen: Config, effort: Any, says: list[str]) -> None:
+    asked = attrs.evolve(chosen, agents=AgentsConfig(attrs.evolve(chosen.agents.defaults, reasoning_effort=effort)))
+    told = notes(asked, select(asked, {}))
+    assert len(told) == len(says)
+    assert all(part in sentence for part, sentence in zip(says, told, strict=True))
 
 
 def test_settings_of_the_model_go_before_the_assistants() -> None:
