@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
-from loguru import logger
 
 from nanobot.config.schema import Config, ExecConfig, FileConfig, ToolsConfig
 from nanobot.errors import ToolError
@@ -40,11 +38,8 @@ def turn(tmp_path: Path) -> ToolTurn:
 
 
 @pytest.fixture
-async def errors() -> AsyncIterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="ERROR", format="{message}", diagnose=False)
-    yield lines
-    logger.remove(sink)
+def errors(claimed_errors: list[str]) -> list[str]:
+    return claimed_errors
 
 
 async def test_an_unknown_tool_is_answered_with_the_nearest_first(kit: Kit) -> None:
