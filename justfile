@@ -1,0 +1,47 @@
+# One word for each duty. `just --list` shows them; `uv` and a checkout are all they need.
+
+export UV_PROJECT_ENVIRONMENT := env("UV_PROJECT_ENVIRONMENT", ".venv")
+run := "uv run --locked --quiet"
+
+# everything that must hold before a change is done
+default: fmt lint types test
+
+# the tests; arguments go to pytest: just test tests/session -k cut
+test *arguments:
+    {{run}} pytest {{arguments}}
+
+# mypy, strict
+types:
+    {{run}} mypy
+
+# ruff, and flake8-async for four rules that ruff lacks
+lint:
+    {{run}} ruff check
+    {{run}} ruff format --check
+    git ls-files -z 'nanobot/*.py' 'tests/*.py' | xargs -0 {{run}} flake8-async --enable ASYNC101,ASYNC102,ASYNC103,ASYNC111
+
+# put the code into shape
+fmt:
+    {{run}} ruff check --fix
+    {{run}} ruff format
+
+# the texts that are made from the code: the guide and the stored help
+guide:
+    {{run}} python -m nanobot.guide.generate
+    {{run}} python -m nanobot.cli.helptext
+
+# what things cost, as ratios to the bare libraries
+bench:
+    {{run}} python -m tests.bench.provider_cost
+
+# the tests that kill processes and cut the power
+crash *arguments:
+    {{run}} pytest tests/crash tests/session/test_powercut.py tests/session/test_ext4.py {{arguments}}
+
+# newest versions of everything into uv.lock
+lock:
+    uv lock --upgrade --default-index https://pypi.org/simple
+
+# all that .ci/run does on a fresh machine
+ci:
+    .ci/run

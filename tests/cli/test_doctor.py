@@ -1,0 +1,295 @@
+"""`nanobot doctor`: from a healthy instance each test breaks one thing and sees one line change."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import attrs
+import pytest
+
+from nanobot.cli.checks import CHECKS, Facts, Finding, Verdict, examine
+from nanobot.cli.doctor import gather
+from nanobot.session import names
+from tests.cli.command import CommandLine
+from tests.session.talks import KEY, journals_in, written
+
+CONFIG = {
+    "configVersion": 1,
+    "agents": {"defaults": {"model": "gpt-5.4"}},
+    "providers": {"openai": {"apiKey": "${OPENAI_API_KEY}"}},
+    "tools": {"exec": {"enable": False}},
+    "gateway": {"owners": ["telegram:1"]},
+}
+ENVIRON = {"OPENAI_API_KEY": "sk-abcdefghijklmnopqrstuv", "PATH": os.environ["PATH"]}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where nothing is wrong."""
+    written(journals_in(tmp_path), KEY, lambda one: one.exchange("hi", "hello"))
+    data = tmp_path / ".nanobot"
+    (data / "workspace").mkdir()
+    put(data / "config.json", CONFIG)
+    return tmp_path
+
+
+def put(path: Path, config: object) -> None:
+    path.write_text(json.dumps(config))
+    path.chmod(0o600)
+
+
+def changed(**parts: object) -> str:
+    return json.dumps({**CONFIG, **parts})
+
+
+def facts(home: Path, monkeypatch: pytest.MonkeyPatch, **environ: str) -> Facts:
+    for name in list(os.environ):
+        if name.startswith("NANOBOT_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    for name, value in {**ENVIRON, "HOME": str(home), **environ}.items():
+        monkeypatch.setenv(name, value)
+    return attrs.evolve(gather(None), now=1_790_100_000.0)
+
+
+def test_nothing_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = examine(facts(home, monkeypatch))
+    assert {name: found for name, found in findings.items() if found.verdict is not Verdict.OK} == {}
+
+
+def in_file(name: str, text: str) -> Callable[[Path], None]:
+    def write(data: Path) -> None:
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    return write
+
+
+def without_workspace(data: Path) -> None:
+    (data / "workspace").rmdir()
+
+
+def file_for_workspace(data: Path) -> None:
+    (data / "workspace").rmdir()
+    (data / "workspace").touch()
+
+
+def damage(data: Path) -> None:
+    (path,) = data.glob("journals/*/*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"damage\n", *lines[2:]]))
+
+
+def too_new(data: Path) -> None:
+    (path,) = data.glob("journals/*/*.jsonl")
+    path.write_bytes(b'{"crc":"00000000","format":9,"least":9}\n')
+
+
+def leave_unfinished(data: Path) -> None:
+    written(journals_in(data.parent), "telegram:default:42", lambda one: one.ask("still there?"))
+
+
+def journals_are_a_file(data: Path) -> None:
+    for path in (data / "journals").glob("*/*"):
+        path.unlink()
+    (data / "journals" / names.encode(KEY)).rmdir()
+    (data / "journals").rmdir()
+    (data / "journals").touch()
+
+
+WITH_KEY = changed(providers={"openai": {"apiKey": "sk-abcdefghijklmnopqrstuv"}})
+
+BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
+    ("config", in_file("config.json", changed(gatewy={})), "config", Verdict.BAD, "did you mean gateway"),
+    ("their key", in_file("config.json", changed(channels={})), "config", Verdict.WARN, "nanobot config show"),
+    ("mode of config", lambda data: (data / "config.json").chmod(0o644), "config mode", Verdict.BAD, "chmod 600 "),
+    ("mode of data", lambda data: data.chmod(0o755), "data mode", Verdict.BAD, "chmod 700 "),
+    ("workspace", without_workspace, "workspace", Verdict.WARN, "nanobot onboard"),
+    ("workspace a file", file_for_workspace, "workspace", Verdict.BAD, "move it away"),
+    ("damage", damage, "sessions", Verdict.BAD, "nanobot sessions show"),
+    ("too new", too_new, "sessions", Verdict.BAD, "newer nanobot"),
+    ("no journals", journals_are_a_file, "sessions", Verdict.BAD, "ls -la"),
+    ("unfinished", leave_unfinished, "unfinished", Verdict.WARN, "telegram:42. Opening one goes on with it: nanobot chat"),
+    ("HKUDS", in_file("workspace/sessions/cli_direct.jsonl", "{}"), "earlier files", Verdict.WARN, "guide differences"),
+    ("HKUDS, late", in_file("sessions/0123/Y2xp.jsonl", "{}"), "earlier files", Verdict.WARN, "guide differences"),
+    ("a key", in_file("config.json", WITH_KEY), "keys", Verdict.WARN, '"apiKey": "${OPENAI_API_KEY}"'),
+    ("no owners", in_file("config.json", changed(gateway={})), "owners", Verdict.WARN, '"owners": ["telegram:12345"]'),
+    ("exec", in_file("config.json", changed(tools={})), "sandbox", Verdict.WARN, '"exec": {"enable": false}'),
+]
+HIDDEN = {"workspace", "model", "owners", "sandbox"}
+"""What is not looked at while the configuration does not load."""
+
+
+@pytest.mark.parametrize("case", BREAK_FILES, ids=lambda case: case[0])
+def test_one_thing_broken_on_disk(
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, Callable[[Path], None], str, Verdict, str]
+) -> None:
+    label, break_it, line, verdict, mend = case
+    before = examine(facts(home, monkeypatch))
+    break_it(home / ".nanobot")
+    after = examine(facts(home, monkeypatch))
+    others = {name for name in CHECKS if before[name].verdict is not after[name].verdict} - {line}
+    assert others == (HIDDEN if label == "config" else set())
+    assert after[line].verdict is verdict
+    assert mend in after[line].text
+
+
+BREAK_FACTS: list[tuple[str, dict[str, object], Verdict, str]] = [
+    ("python", {"python": (3, 10)}, Verdict.BAD, "install Python 3.11"),
+    ("encoding", {"encoding": "ISO-8859-1"}, Verdict.WARN, "export LC_ALL=C.UTF-8"),
+    ("clock", {"now": 0.0}, Verdict.BAD, "set-ntp"),
+    ("clock", {"now": 1_789_000_000.0}, Verdict.WARN, "dated in the future"),
+    ("space", {"free_bytes": lambda _path: 63 * 2**20}, Verdict.BAD, "63 MiB free, less than the 64 "),
+    ("git", {"environ": {**ENVIRON, "PATH": "/nowhere"}}, Verdict.WARN, "apt install git"),
+]
+
+
+@pytest.mark.parametrize("case", BREAK_FACTS, ids=lambda case: case[0])
+def test_one_fact_of_the_machine(
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, dict[str, object], Verdict, str]
+) -> None:
+    line, change, verdict, mend = case
+    healthy = facts(home, monkeypatch)
+    before, after = examine(healthy), examine(attrs.evolve(healthy, **change))  # type: ignore[arg-type]
+    assert {name for name in CHECKS if before[name] != after[name]} == {line}
+    assert after[line].verdict is verdict
+    assert mend in after[line].text
+
+
+@pytest.mark.parametrize(
+    ("defaults", "verdict", "mend"),
+    [
+        ({"model": "claude-opus-4-5"}, Verdict.BAD, "ANTHROPIC_API_KEY"),
+        ({"provider": "demo"}, Verdict.WARN, "nanobot onboard"),
+        ({"provider": "none"}, Verdict.BAD, "no provider is called"),
+    ],
+)
+def test_the_model(home: Path, monkeypatch: pytest.MonkeyPatch, defaults: dict[str, str], verdict: Verdict, mend: str) -> None:
+    before = examine(facts(home, monkeypatch))
+    put(home / ".nanobot" / "config.json", {**CONFIG, "agents": {"defaults": defaults}})
+    after = examine(facts(home, monkeypatch))
+    assert {name for name in CHECKS if before[name] != after[name]} == {"model"}
+    assert (after["model"].verdict, mend in after["model"].text) == (verdict, True)
+
+
+def test_who_is_running(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = facts(home, monkeypatch)
+    lock = os.open(home / ".nanobot" / "lock", os.O_CREAT | os.O_RDWR)
+    assert examine(healthy)["running"].text == "nanobot is not running", "a file alone is no lock"
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    assert examine(healthy)["running"] == Finding(Verdict.OK, f"nanobot is running (process {os.getpid()})")
+    os.close(lock)
+
+
+def test_a_lock_that_a_child_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who took it is gone; what inherited it lives on."""
+    healthy = facts(home, monkeypatch)
+    (home / ".nanobot" / "lock").touch()
+    monkeypatch.setattr("nanobot.cli.checks.RealDisk.holder", lambda _disk, _fd: 2**22 + 1)
+    found = examine(healthy)["running"]
+    assert (found.verdict, "lslocks" in found.text) == (Verdict.WARN, True)
+
+
+def test_a_folder_that_refuses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = facts(home, monkeypatch)
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != home / ".nanobot")
+    after = examine(healthy)
+    assert {name for name, found in after.items() if found.verdict is not Verdict.OK} == {"data folder"}
+    assert "sudo chown" in after["data folder"].text
+
+
+def test_it_changes_nothing_and_makes_nothing(nanobot: CommandLine) -> None:
+    ended = nanobot("doctor")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.endswith("\nNothing is broken.\n")
+    assert list(nanobot.home.iterdir()) == []
+
+
+def test_what_is_bad_is_an_exit_code_and_a_last_line(nanobot: CommandLine, home: Path) -> None:
+    (home / ".nanobot").chmod(0o755)
+    ended = nanobot("doctor", **ENVIRON)
+    assert (ended.code, ended.out.splitlines()[-1]) == (1, "To be mended: data mode.")
+    told = json.loads(nanobot("doctor", "--json", **ENVIRON).out)
+    assert told["data mode"]["verdict"] == "bad"
+    assert set(told) == set(CHECKS)
+
+
+def test_it_shows_no_key(nanobot: CommandLine, home: Path) -> None:
+    put(home / ".nanobot" / "config.json", json.loads(WITH_KEY))
+    assert "sk-abc" not in nanobot("doctor", **ENVIRON).out
+
+
+# --- online
+
+
+@contextmanager
+def service(status: int) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """A model service on loopback that answers everything with `status`, and what it was asked."""
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, dict(self.headers)))
+            self.send_response(status)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "text"),
+    [
+        (200, "ok", "openai takes the key"),
+        (401, "bad", "openai refuses the key (HTTP 401): set providers.openai.apiKey"),
+        (404, "ok", "openai answers, and has no list of models"),
+        (503, "warn", "openai answers with HTTP 503, perhaps for a while; later again: nanobot doctor --online"),
+    ],
+)
+def test_online_asks_the_service(nanobot: CommandLine, home: Path, status: int, verdict: str, text: str) -> None:
+    with service(status) as (address, asked):
+        base = {"NANOBOT_PROVIDERS__OPENAI__API_BASE": f"{address}/v1"}
+        ended = nanobot("doctor", "--online", "--json", **ENVIRON, **base)
+    assert json.loads(ended.out)["online"] == {"verdict": verdict, "text": text}
+    ((path, headers),) = asked
+    assert (path, headers["authorization"]) == ("/v1/models", f"Bearer {ENVIRON['OPENAI_API_KEY']}")
+
+
+def test_online_speaks_anthropic(nanobot: CommandLine, home: Path) -> None:
+    with service(200) as (address, asked):
+        section = json.dumps({"apiKey": "sk-ant-abcdefghijklmnop", "apiBase": address})
+        wanted = {"NANOBOT_AGENTS__DEFAULTS__MODEL": "claude-x", "NANOBOT_PROVIDERS__ANTHROPIC": section}
+        nanobot("doctor", "--online", **ENVIRON, **wanted)
+    ((path, headers),) = asked
+    assert (path, headers["x-api-key"]) == ("/v1/models", "sk-ant-abcdefghijklmnop")
+
+
+def test_online_where_nobody_answers(nanobot: CommandLine, home: Path) -> None:
+    base = {"NANOBOT_PROVIDERS__OPENAI__API_BASE": "http://127.0.0.1:1/v1"}
+    ended = nanobot("doctor", "--online", **ENVIRON, **base)
+    assert ended.code == 1
+    assert "openai cannot be reached at http://127.0.0.1:1/v1/models" in ended.out
+
+
+def test_without_online_nobody_is_asked(nanobot: CommandLine, home: Path) -> None:
+    with service(200) as (address, asked):
+        nanobot("doctor", **ENVIRON, NANOBOT_PROVIDERS__OPENAI__API_BASE=address)
+    assert asked == []
