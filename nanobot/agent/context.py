@@ -122,6 +122,8 @@ def _stamp(path: Path) -> object:
 def _read(path: Path) -> str:
     """A file's text, empty if it is missing or cannot be read; cut at `MOST_FILE_BYTES`, saying so."""
     try:
+        if not path.is_file():
+            return ""  # opening a pipe would wait for its writer, and everything with it
         with path.open("rb") as file:
             data = file.read(MOST_FILE_BYTES + 1)
     except OSError:

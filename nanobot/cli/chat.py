@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from nanobot.cli.chatting.request import DEFAULT_SESSION, ChatRequest, UsageMistake, message_of, readable, session_key
 from nanobot.cli.chatting.signals import Signals, caught
-from nanobot.cli.chatting.stdio import colours, is_terminal, printable, read_stdin
+from nanobot.cli.chatting.stdio import claim, colours, is_terminal, printable, read_stdin
 from nanobot.cli.options import ConfigOption, WorkspaceOption
 
 USAGE = 2
@@ -29,7 +29,7 @@ def chat(
     *,
     message: Annotated[str | None, Parameter(name=["--message", "-m"], help="Ask this and end; else talk.")] = None,
     session: Annotated[str, Parameter(name=["--session", "-s"], help="Conversation, as channel:chat.")] = DEFAULT_SESSION,
-    attach: Annotated[list[Path] | None, Parameter(name="--attach", help="File to send along; may be repeated.")] = None,
+    attach: Annotated[list[Path] | None, Parameter(name="--attach", negative="", help="File to send along; repeatable.")] = None,
     workspace: WorkspaceOption = None,
     config: ConfigOption = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the answer as one JSON object.")] = False,
@@ -37,6 +37,7 @@ def chat(
     logs: Annotated[bool, Parameter(name="--logs", help="Show the log on standard error.")] = False,
 ) -> int:
     """Talk to the assistant in this terminal."""
+    claim()
     try:
         text = message_of(message, terminals=_terminals(), stdin_is_terminal=is_terminal(0), read=read_stdin)
         files = readable(attach or ())

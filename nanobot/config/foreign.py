@@ -27,7 +27,7 @@ tools.mySet tools.ssrfWhitelist tools.web tools.webuiAllowLocalServiceAccess too
 tools.exec.allowPatterns tools.exec.denyPatterns tools.exec.restrictToWorkspace
 tools.exec.sandbox tools.exec.sandboxRoBinds tools.exec.sandboxRwBinds
 """
-_KEYS = [pattern.split(".") for pattern in _PATTERNS.split()]
+KEYS = [pattern.split(".") for pattern in _PATTERNS.split()]
 
 _SERVED = """
 custom openrouter aihubmix anthropic openai deepseek gemini zhipu dashscope moonshot minimax mistral siliconflow groq
@@ -72,7 +72,7 @@ LONGEST_COMMAND_S = 86400
 
 def is_theirs(path: Path) -> bool:
     """Whether a key that we do not have is one of HKUDS/nanobot's."""
-    return any(len(keys) == len(path) and all(key in ("*", step) for key, step in zip(keys, path, strict=True)) for keys in _KEYS)
+    return any(len(keys) == len(path) and all(key in ("*", step) for key, step in zip(keys, path, strict=True)) for keys in KEYS)
 
 
 def is_known_provider(name: str) -> bool:

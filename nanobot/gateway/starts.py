@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nanobot.config.paths import made
+from nanobot.errors import NanobotError
 
 MOST = 3
 WINDOW_S = 600.0
@@ -25,8 +26,12 @@ def counted(data: Path, now: float) -> Iterator[bool]:
     unclean = sum(_died(file, now) for file in folder.iterdir())
     own = folder / f"{os.getpid()}-{now:.3f}"
     own.touch(mode=0o600)
-    yield unclean < MOST
-    own.unlink(missing_ok=True)  # not in a finally: an error that ends the process is an unclean end
+    try:
+        yield unclean < MOST
+    except* (NanobotError, OSError):  # said in a sentence, after everything was ended in order
+        own.unlink(missing_ok=True)
+        raise
+    own.unlink(missing_ok=True)  # not in a finally: a bug that ends the process is an unclean end
 
 
 def _died(file: Path, now: float) -> bool:
@@ -43,9 +48,12 @@ def _died(file: Path, now: float) -> bool:
 
 
 def _alive(pid: int) -> bool:
+    """Whether a process of that number lives, and is not us: in a container each start has the number of the last."""
+    if pid == os.getpid():
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

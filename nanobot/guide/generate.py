@@ -136,7 +136,7 @@ def _nowhere(spec: Spec) -> str:
 def foreign_keys() -> str:
     """The keys of HKUDS/nanobot that load and do nothing, and its services that need an address."""
     services = ", ".join(f"`{name}`" for name in foreign.THEIR_PROVIDERS)
-    keys = ", ".join(f"`{'.'.join(key)}`" for key in foreign._KEYS)
+    keys = ", ".join(f"`{'.'.join(key)}`" for key in foreign.KEYS)
     return f"{keys}.\n\nServices that are known and need an `apiBase` of yours: {services}."
 
 

@@ -80,7 +80,7 @@ class _Candidate:
 def select(config: Config, environ: Mapping[str, str]) -> Selection:
     """Choose a service and a model. Raises: ConfigError, with the key to set."""
     defaults = config.agents.defaults
-    candidates = [*_configured(config), *_from_environment(config, environ)]
+    candidates = [*_configured(config, environ), *_from_environment(config, environ)]
     if normal(defaults.provider) != "auto":
         return _forced(config, environ, candidates)
     if defaults.model is not None:
@@ -130,13 +130,14 @@ def _own_settings(config: Config, selection: Selection) -> ModelSettings:
 # --- who could be used ---
 
 
-def _configured(config: Config) -> Iterator[_Candidate]:
+def _configured(config: Config, environ: Mapping[str, str]) -> Iterator[_Candidate]:
     """Rows with a section of their own, in the table's order; then the user's own endpoints."""
     sections = {normal(name): settings for name, settings in config.providers.items()}
     for spec in SPECS:
         settings = sections.pop(spec.name, None)
         if settings is not None and (settings.api_base or (settings.api_key and spec.base)):
-            yield _candidate(spec, settings, settings.api_key, f"providers.{spec.name} is configured")
+            key = settings.api_key or _key_in(environ, spec)
+            yield _candidate(spec, settings, key, f"providers.{spec.name} is configured")
     for name, settings in config.providers.items():
         if settings.api_base and normal(name) in sections:
             yield _Candidate(Spec(name, kind=Kind.CUSTOM), settings, settings.api_key, f"providers.{name} is configured")
@@ -150,6 +151,10 @@ def _from_environment(config: Config, environ: Mapping[str, str]) -> Iterator[_C
                 settings = sections.get(spec.name, ProviderConfig())
                 yield _candidate(spec, settings, Secret(environ[name]), f"{name} is set")
                 break
+
+
+def _key_in(environ: Mapping[str, str], spec: Spec) -> Secret:
+    return Secret(next((environ[name] for name in spec.env if environ.get(name)), ""))
 
 
 def _candidate(spec: Spec, settings: ProviderConfig, key: Secret, why: str) -> _Candidate:

@@ -94,6 +94,8 @@ class Actor:
     _mail: deque[_Mail] = attrs.field(factory=deque, init=False)
     _came: trio.Event = attrs.field(factory=trio.Event, init=False)
     _turn: _LiveTurn | None = attrs.field(default=None, init=False)
+    _stopped: TurnNumber | None = attrs.field(default=None, init=False)
+    """A turn whose cancel was sent before the line of its stop: no line before that one begins anything in it."""
     _scopes: dict[ErrandId | Span, trio.CancelScope] = attrs.field(factory=dict, init=False)
     _sending: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -229,6 +231,7 @@ class Actor:
         match event:
             case ev.Commanded(id=message_id, command=ev.Stop() | ev.New()) if message_id not in self.session.seen:
                 if self._turn is not None:
+                    self._stopped = self._turn.number
                     self._turn.scope.cancel(reason="stop")
             case _:  # every other event waits for its line
                 pass
@@ -268,6 +271,8 @@ class Actor:
         turn = self.session.turn
         if turn is None or turn.number != effect.turn or isinstance(self.session.state, Stopping):
             return  # the same line has stopped or ended the turn
+        if effect.turn == self._stopped:
+            return  # its stop waits for the next line
         jobs = self._jobs_of(effect.turn, nursery)
         match effect:
             case ef.CallModel(_, number_of_step):

@@ -164,7 +164,7 @@ class AsyncioWorker(Generic[Item]):
         try:
             await self._watch(finished, task_status)
         finally:
-            await self._end(thread, finished)
+            await self._end(thread, finished)  # noqa: ASYNC102  # shields itself, and is bounded by stop_s
             raised = _error_of(results)
             if raised is not None and not isinstance(raised, asyncio.CancelledError):
                 results[0].unwrap()  # also where `main` failed while it was being cancelled
@@ -185,7 +185,7 @@ class AsyncioWorker(Generic[Item]):
         try:
             await call.done.wait()
         except trio.Cancelled:
-            await self._cancel(call)
+            await self._cancel(call)  # noqa: ASYNC102  # shields itself, and is bounded by cancel_grace
             raise
         finally:
             self._flying.discard(call)

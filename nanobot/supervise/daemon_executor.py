@@ -102,5 +102,5 @@ def _perform(future: Future[T], work: Callable[[], T]) -> None:
         return
     try:
         future.set_result(work())
-    except BaseException as exc:  # noqa: BLE001 -- a thread's edge: it is raised where the result is awaited
+    except BaseException as exc:  # noqa: ASYNC103, BLE001 -- a thread's edge: it is raised where the result is awaited
         future.set_exception(exc)

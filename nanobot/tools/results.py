@@ -23,7 +23,8 @@ MARKER_CHARS = 400
 
 def new_file(turn: ToolTurn, tool: str, suffix: str = ".txt") -> Path:
     """A name for a full result; the folder is made (0700). Raises: OSError."""
-    turn.results.mkdir(mode=0o700, parents=True, exist_ok=True)
+    turn.results.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    turn.results.mkdir(mode=0o700, exist_ok=True)
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", tool)[:40]
     return turn.results / f"{safe}-{secrets.token_hex(8)}{suffix}"
 

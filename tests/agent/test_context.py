@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -82,6 +84,14 @@ def test_a_bootstrap_file_that_is_too_long_is_cut_and_says_so(tmp_path: Path) ->
 def test_a_bootstrap_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "AGENTS.md").mkdir()
     assert "## AGENTS.md" not in SystemPrompt(tmp_path).text()
+
+
+def test_a_bootstrap_file_that_is_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "AGENTS.md")
+    reading = threading.Thread(target=SystemPrompt(tmp_path).text, daemon=True)
+    reading.start()
+    reading.join(5)
+    assert not reading.is_alive()
 
 
 def test_the_runtime_block_says_when_where_and_who() -> None:

@@ -60,7 +60,7 @@ def live(messages: int) -> Session:
 def steps(messages: int) -> dict[str, float]:
     """Microseconds of a step, decided and booked, by event."""
     session, turn = live(messages), TurnNumber(messages)
-    events = {
+    events: dict[str, Callable[[int], ev.Event]] = {
         "a message in mid-turn": lambda n: ev.Received(said(messages + 1 + n)),
         "the end of a call": lambda _n: ev.CallEnded(turn, CallId("c"), 0.0, CallState.DONE, "result"),
     }
@@ -147,7 +147,8 @@ def busy(asked: Asked) -> Scripted:
 
 async def stops(rounds: int) -> list[float]:
     """Seconds from a /stop to its answer."""
-    taken, draw, numbers = [], random.Random(1), count()
+    taken: list[float] = []
+    draw, numbers = random.Random(1), count()
     with tempfile.TemporaryDirectory() as folder:
         async with talking(Path(folder), busy) as talk:
             while len(taken) < rounds:

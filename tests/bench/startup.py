@@ -105,8 +105,8 @@ def measure(home: Path, address: str, runs: int) -> None:
             if number:  # the first writes byte code
                 taken[name].append(spent)
     middle = {name: statistics.median(spent) for name, spent in taken.items()}
-    for name, spent in taken.items():
-        print(f"{name:28} {middle[name]:6.3f} s  ({min(spent):.3f} to {max(spent):.3f})")
+    for name, all_spent in taken.items():
+        print(f"{name:28} {middle[name]:6.3f} s  ({min(all_spent):.3f} to {max(all_spent):.3f})")
     print(f"one-shot chat is {middle['nanobot chat -m'] / middle['bare SDK script']:.2f} of the bare SDK script (goal: 1.15)")
     for name in ("--help", "--version"):
         print(f"nanobot {name}: {mebibytes([*nanobot, name], environ):.1f} MiB (goal: 15)")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanobot.cli.chatting.stream import Stream, finished, still_to_print
+from nanobot.cli.chatting.stream import Stream, still_to_print
 
 MARKDOWN = st.lists(st.sampled_from(["a", "- b", "  c", "```", "~~~~", "\n", "\n\n", " ", "d\n"]), max_size=30).map("".join)
 
@@ -24,7 +24,7 @@ MARKDOWN = st.lists(st.sampled_from(["a", "- b", "  c", "```", "~~~~", "\n", "\n
     ],
 )
 def test_a_block_is_finished_when_nothing_can_change_it(text: str, done: str) -> None:
-    assert text[: finished(text)] == done
+    assert Stream().add(text) == done
 
 
 @given(MARKDOWN)
@@ -33,6 +33,15 @@ def test_however_it_arrives_the_same_text_is_printed_in_order(text: str) -> None
     printed = "".join(stream.add(char) for char in text)
     assert text.startswith(printed)
     assert printed + stream.flush() == text
+
+
+def test_each_line_is_looked_at_once() -> None:
+    stream, looked = Stream(), 0
+    for _ in range(100):
+        before = stream._looked
+        stream.add("code\n")
+        looked += len(stream.text) - before
+    assert looked == len(stream.text)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def options(app: App) -> set[str]:
     if app.default_command is None:
         return set()
     names = {name for argument in app.assemble_argument_collection() for name in argument.names}
-    return {name for name in names if name.startswith("-") and not name.startswith("--empty-")}  # cyclopts' own, for lists
+    return {name for name in names if name.startswith("-")}
 
 
 @pytest.mark.parametrize(("words", "app"), list(apps()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")

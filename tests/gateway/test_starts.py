@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from nanobot.errors import InUse
 from nanobot.gateway import starts
 
 NOW = 1_000_000.0
@@ -44,9 +47,29 @@ def test_old_ones_are_forgotten_and_swept(tmp_path: Path) -> None:
     assert list((tmp_path / "starts").iterdir()) == []
 
 
-def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", f"{10**30}-{NOW}"])
+def test_foreign_files_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "starts").mkdir()
-    (tmp_path / "starts" / "notes.txt").touch()
+    (tmp_path / "starts" / name).touch()
     with starts.counted(tmp_path, NOW) as resume:
         assert resume
-    assert (tmp_path / "starts" / "notes.txt").exists()
+    assert (tmp_path / "starts" / name).exists()
+
+
+def test_a_file_with_our_own_number_is_of_an_earlier_process(tmp_path: Path) -> None:
+    """In a container every start has the same number."""
+    (tmp_path / "starts").mkdir()
+    for number in range(starts.MOST):
+        (tmp_path / "starts" / f"{os.getpid()}-{NOW + number}").touch()
+    with starts.counted(tmp_path, NOW + 10) as resume:
+        assert not resume
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(InUse("session x", 1), 0), (ExceptionGroup("nursery", [InUse("session x", 1)]), 0), (ZeroDivisionError(), 1)],
+)
+def test_an_end_with_a_sentence_is_clean_and_a_bug_is_not(tmp_path: Path, error: Exception, left: int) -> None:
+    with pytest.raises((ExceptionGroup, ZeroDivisionError)), starts.counted(tmp_path, NOW):
+        raise error
+    assert len(list((tmp_path / "starts").iterdir())) == left

@@ -166,3 +166,9 @@ def loaded_by(module: str, watched: tuple[str, ...]) -> list[str]:
 def test_nothing_heavy_is_loaded_before_its_time() -> None:
     assert loaded_by("nanobot.providers.registry", ("trio", "openai", "anthropic", "httpx2", "cattrs")) == []
     assert loaded_by("nanobot.providers.factory", ("openai", "anthropic", "httpx2")) == []
+
+
+def test_a_section_without_a_key_takes_it_from_its_variable() -> None:
+    selection = select(config(openai=HOME), {"OPENAI_API_KEY": "k"})
+    assert (selection.base, selection.key.reveal()) == (HOME, "k")
+    assert not select(config(custom=HOME), {"OPENAI_API_KEY": "k"}).key

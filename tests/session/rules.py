@@ -210,6 +210,10 @@ def _nothing_is_stuck(before: Session, event: ev.Event, plan: Plan, after: Sessi
         begun.add(Work("errand", of=event.errand.id))
     missing = under_way(after) - left - begun
     assert not missing, f"nothing moves {missing}"
+    again = {work for work in begun & left if work.kind != "empty"}
+    assert not again, f"{again} begins though it is under way"
+    if isinstance(event, ev.Opened) and not event.resume:
+        assert {work.kind for work in begun} <= {"send", "pay"}, "without leave to resume it is only told"
 
 
 # --- the outbox and outcomes

@@ -122,6 +122,21 @@ async def test_stop_cancels_at_once_and_is_answered_when_all_is_gone(
     assert [c.state for c in reply.calls] == [CallState.CUT]
 
 
+@pytest.mark.parametrize("order", [ev.Stop(), ev.New()])
+async def test_a_line_before_the_stop_begins_nothing_any_more(autojump_clock: MockClock, world: World, order: ev.Command) -> None:
+    """The answer with its calls is being written when the stop comes: the turn's scope is empty before that line is there."""
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with living(world) as actor, trio.open_nursery() as nursery:
+        await actor.deliver(said(1))
+        world.log.gate = trio.Event()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.start_soon(actor.deliver, command(1, order))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        world.log.gate.set()
+        await world.until(lambda: actor.at_rest)
+    assert (world.hands.ran, world.hands.most_at_once) == ([], 0)
+
+
 async def test_a_copy_of_an_old_stop_stops_nothing(autojump_clock: MockClock, world: World) -> None:
     world.hands.held["exec"] = trio.Event()
     world.mind.thoughts = [answer("", call("exec"))]
@@ -138,7 +153,7 @@ async def test_stop_and_answer_in_one_line_begin_nothing(autojump_clock: MockClo
     """The model's calls and the stop are decided together: the calls must not start after it."""
     gate = trio.Event()
 
-    async def thought(session: Session, turn: object) -> ev.ModelAnswered:
+    async def thought(session: Session, turn: object) -> ev.ModelAnswered | ev.ModelFailed | ev.ContextFull:
         await gate.wait()
         return await answer("", call("exec"))(session, world.mind.seen[-1])
 
@@ -192,7 +207,7 @@ async def test_a_caller_whose_event_was_not_written_is_told(autojump_clock: Mock
 
     async with trio.open_nursery() as nursery:
         async with living(world) as actor:
-            nursery.start_soon(speak, actor)
+            nursery.start_soon(speak, actor)  # noqa: ASYNC111  # that it ends before is the test
             await trio.testing.wait_all_tasks_blocked(0.01)
         with pytest.raises(ActorEnded):
             await actor.deliver(said(2))

@@ -813,7 +813,7 @@ def test_what_cannot_follow_raises_and_changes_nothing(event: ev.Event) -> None:
 def test_what_comes_late_does_nothing() -> None:
     driver = drive(said("m1"))
     driver.crash()
-    late = [
+    late: list[ev.Event] = [
         ev.ModelAnswered(TurnNumber(1), 1, AT, Reply("late")),
         ev.ModelFailed(TurnNumber(1), 1, AT, "server", "It failed."),
         ev.ContextFull(TurnNumber(1), 1, AT, 0),

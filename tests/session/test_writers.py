@@ -130,6 +130,29 @@ async def test_a_session_through_the_store(tmp_path: Path) -> None:
         await opened.close()
 
 
+async def test_a_journal_is_let_go_only_after_an_append_that_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW", 0.02)
+    gate = threading.Event()
+
+    def hanging_snapshot() -> Json:
+        gate.wait()
+        return []
+
+    async with open_writers() as writers, trio.open_nursery() as nursery:
+        store = Store(Journals(f"{tmp_path}/journals"), writers)
+        await writers.run("root", store.journals.prepare)
+        opened, _ = await store.open(KEY)
+        with trio.move_on_after(0.001):
+            await opened.append(["a"], owes=None, at=1.0, snapshot_after=hanging_snapshot)
+        nursery.start_soon(opened.close)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with pytest.raises(InUse):
+            await store.open(KEY)
+        gate.set()
+
+
 async def test_what_an_append_costs(tmp_path: Path) -> None:
     """Prints; the bound is a ratio to the same write and fsync, and generous: this is no place to fail on a busy machine."""
     rounds = 300

@@ -16,6 +16,7 @@ import errno
 import json
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 import trio
@@ -27,7 +28,7 @@ from nanobot.cli.chatting.request import ChatRequest
 from nanobot.cli.chatting.signals import Signals
 from nanobot.cli.chatting.sitting import Sitting, configured, on_loop, sit_down
 from nanobot.cli.chatting.status import PUT_ASIDE, RESUMING, waiting
-from nanobot.cli.chatting.stdio import write_all
+from nanobot.cli.chatting.stdio import printable, write_all
 from nanobot.cli.chatting.watchman import keep_alive
 from nanobot.cli.terminal import Opened, tell, tell_warnings
 from nanobot.errors import NanobotError
@@ -60,7 +61,7 @@ class OneShot:
     def watch(self, _key: str, progress: Progress) -> None:
         match progress:
             case Waiting():
-                tell(waiting(progress, self.clock()))
+                _aside(waiting(progress, self.clock()))
             case Adopted(records, session):
                 self._book(records, session)
             case Shown() | Working():  # one-shot shows the end, not the way
@@ -69,21 +70,21 @@ class OneShot:
     def _book(self, records: tuple[Record, ...], session: Session) -> None:
         for record in records:
             if isinstance(record, Restarted) and session.turn is not None:
-                tell(RESUMING)
+                _aside(RESUMING)
             elif isinstance(record, Suspended):
-                tell(PUT_ASIDE)
+                _aside(PUT_ASIDE)
 
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         reply = pending.outbound
         if self.asked is None or self.asked not in (reply.reply_to, *reply.also_answers):
-            tell(f"(an earlier reply, only delivered now)\n{reply.text}")
+            _aside(f"(an earlier reply, only delivered now)\n{reply.text}")
             return ev.PartDelivered(reply.id, part, self.clock())
         try:
             await self._answer(session, reply)
         except BrokenPipeError:
             self.pipe_broken = True  # whoever read has read enough
         except OSError as exc:
-            tell(f"The answer cannot be written to standard output: {exc.strerror}. It is kept for the next nanobot chat.")
+            _aside(f"The answer cannot be written to standard output: {exc.strerror}. It is kept for the next nanobot chat.")
             self.code = FAILED
             self.ended.set()
             return ev.ChannelDown(reply.id, part, self.clock(), exc.strerror or errno.errorcode.get(exc.errno or 0, ""))
@@ -94,7 +95,7 @@ class OneShot:
         """Raises: OSError."""
         failed = reply.failed or self.interrupted
         if failed:
-            tell(reply.text)
+            _aside(reply.text)
         if self.request.as_json:
             await _write(json.dumps(self._object(session, reply, failed=failed), ensure_ascii=False) + "\n")
         elif not failed:
@@ -181,9 +182,15 @@ async def _stop_after(interrupt: trio.Event, sitting: Sitting, scope: trio.Cance
 
 
 def _tell_failure(request: ChatRequest, sentence: str) -> None:
-    tell(sentence)
+    _aside(sentence)
     if request.as_json:
         write_all(1, json.dumps(failure_object(request, sentence), ensure_ascii=False) + "\n")
+
+
+def _aside(text: str) -> None:
+    """To stderr, and nothing in it steers a terminal. That nobody reads there must not end the session."""
+    with suppress(OSError):
+        tell(printable(text))
 
 
 async def _write(text: str) -> None:

@@ -23,6 +23,8 @@ from nanobot.session.ports import Adopted, DeliveryEnd, Progress, Shown, Waiting
 from nanobot.session.state import Pending, Session
 
 TERMINAL_GONE = "the terminal is gone"
+MOST_LIVE = 2_000
+"""Characters of a growing block that are drawn as Markdown, 20 times a second; what is longer is shown as it is."""
 
 
 @attrs.frozen
@@ -65,7 +67,7 @@ class Scene:
         rest = still_to_print(reply.text, self._shown.pop(reply.id, ""))
         draw = self.style.markdown if calls.by_model(session, reply.reply_to) else printable
         texts = [draw(rest)] if rest.strip() else []
-        texts += [self.style.aside(f"· file: {file.path}") for file in reply.attachments]
+        texts += [self.style.aside(printable(f"· file: {file.path}")) for file in reply.attachments]
         if not await self._printed("\n".join(texts)):
             return ev.ChannelDown(reply.id, part, self.clock(), TERMINAL_GONE)
         return ev.PartDelivered(reply.id, part, self.clock())
@@ -85,7 +87,8 @@ class Scene:
             await self._grown.wait()
             self._grown = trio.Event()
             live = "\n".join(stream.tail for stream in self._streams.values())
-            self.screen.tail(self.style.markdown(live) if live.strip() else "")
+            draw = self.style.markdown if len(live) <= MOST_LIVE else printable
+            self.screen.tail(draw(live) if live.strip() else "")
             await trio.sleep(every_s)
 
     # --- pieces

@@ -12,7 +12,6 @@ import faulthandler
 import os
 import signal
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,7 +91,4 @@ def caught() -> Iterator[Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        try:
-            saved.restore()
-        except termios.error:
-            pass  # the terminal is gone
+        saved.restore()

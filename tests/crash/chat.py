@@ -1,0 +1,148 @@
+"""The same round through `nanobot chat -m`: real processes of the installed command, killed from outside.
+
+Who types at a terminal has no acknowledge: a message counts as taken when the journal has it, and is typed again otherwise.
+A kill falls when the screen shows an answer, when an effect is there, or when the journal has grown so many times, as far as
+looking every millisecond can tell. The next command takes up what is unfinished and shows what is owed before its own answer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import attrs
+
+from nanobot.messages import Outbound, Said
+from nanobot.session import names, segment
+from nanobot.session import records as r
+from nanobot.session.codec import decode, decode_session
+from nanobot.session.reading import Reader
+from nanobot.session.state import Session
+from tests.crash.house import KEY
+from tests.crash.plans import EFFECTS, Kill, Message, Round
+from tests.crash.rounds import Evidence, Met, left_behind, name_of, settle
+
+PATIENCE_S = 60.0
+"""A command starts in about two seconds."""
+LOOK_S = 0.001
+GROWTHS = 3
+"""Growths of the journal for each count of a kill: a turn has about five lines."""
+
+
+@attrs.define
+class Screens(Evidence):
+    """Evidence of a round through the command: replies are what the terminals showed."""
+
+    @property
+    def shown(self) -> str:
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.screen")))
+
+    @property
+    def replies(self) -> list[dict[str, object]]:
+        promised = _promised(self.folder)
+        same = Counter(out.text for out in promised)
+        return [
+            {"id": out.id, "answers": [out.reply_to, *out.also_answers], "text": out.text}
+            for out in promised
+            for _ in range(self.shown.count(out.text) // same[out.text])
+        ]
+
+
+def play(plan: Round, folder: Path, base: str) -> Evidence:
+    """Play a round: its kills meet one command each, the last command is left alone."""
+    evidence = Screens(folder)
+    settle(folder, plan.wire, base)
+    todo = [message for message in plan.messages if not message.text.startswith("/")]
+    todo += [_plain(f"{plan.seed}-after-{n}") for n in range(len(plan.kills))]
+    for n, kill in enumerate((*plan.kills, *(None for _ in todo))):
+        before = evidence.shown
+        status = _command(todo[0], kill, evidence, n)
+        session = _session(folder)
+        if todo[0].text in _texts(evidence):
+            todo.pop(0)
+        if kill is None and status != 0:
+            evidence.troubles.append(f"command {n} ended with {status}")
+        if kill is not None:
+            new = evidence.shown.removeprefix(before)
+            evidence.met.append(Met(name_of(session, {p.outbound.id for p in session.outbox if p.outbound.text in new}), session))
+        if (kill is None or plan.look_at_once) and (left := left_behind(plan.mark)):
+            evidence.troubles.append(f"after command {n} there are still {left}")
+        if not todo:
+            break
+    evidence.acknowledged = [Message(str(identity), "plan") for identity, _ in _session(folder).seen]
+    evidence.troubles += [f"said {count} times: {text}" for text, count in _texts(evidence).items() if count != 1]
+    return evidence
+
+
+def _plain(name: str) -> Message:
+    return Message(name, f'plan {{"steps": [], "think": 0.0, "answer": "answer {name}"}}')
+
+
+def _command(message: Message, kill: Kill | None, evidence: Evidence, n: int) -> int:
+    """Run `nanobot chat -m` to its end, or to the kill; its exit status."""
+    arguments = ("chat", "-m", message.text, "-s", KEY.short, "--config", str(evidence.config))
+    environ = {"HOME": str(evidence.folder), "PATH": os.environ["PATH"]}
+    with (evidence.folder / f"{n}.screen").open("wb") as screen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nanobot", *arguments], stdin=subprocess.DEVNULL, stdout=screen, stderr=screen, env=environ
+        )
+        if kill is not None:
+            _wait_for(kill, process, evidence, Path(screen.name))
+            process.kill()
+        try:
+            return process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            evidence.troubles.append(f"command {n} is stuck")
+            return process.wait()
+
+
+def _wait_for(kill: Kill, process: subprocess.Popen[bytes], evidence: Evidence, screen: Path) -> None:
+    """Until the place of the kill is reached, or the command has ended."""
+    effects, journal = evidence.folder / "ws" / EFFECTS, _journal(evidence.folder)
+    looks = {"shown": (screen, 1), "writing": (effects, 1)}
+    path, growths = looks.get(kill.point, (journal, kill.n * GROWTHS))
+    size, until = _size(path), time.monotonic() + PATIENCE_S
+    while growths and process.poll() is None and time.monotonic() < until:
+        time.sleep(LOOK_S)
+        now = _size(path)
+        growths, size = growths - (now != size), now
+    if path == journal:
+        time.sleep(kill.delay)
+
+
+def _journal(folder: Path) -> Path:
+    return folder / "journals" / names.encode(str(KEY))
+
+
+def _size(path: Path) -> int:
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _session(folder: Path) -> Session:
+    live = Reader(str(folder / "journals")).live(str(KEY))
+    return Session(str(KEY)) if live is None else live.session
+
+
+def _texts(evidence: Evidence) -> Counter[str]:
+    """What was said, and how often it is in the conversation."""
+    session = _session(evidence.folder)
+    turn = session.turn.entries if session.turn else ()
+    entries = (*(entry for exchange in session.exchanges for entry in exchange.entries), *turn, *session.inbox)
+    return Counter(entry.text for entry in entries if isinstance(entry, Said))
+
+
+def _promised(folder: Path) -> list[Outbound]:
+    """Every reply that the journal has promised, oldest first."""
+    promised: dict[str, Outbound] = {}
+    for path in sorted(_journal(folder).glob("*.jsonl")):
+        found = segment.read(path.read_bytes(), str(path))
+        waiting = [pending.outbound for pending in decode_session(found.header.snapshot).outbox]
+        queued = [record.outbound for record in decode(found.records) if isinstance(record, r.Queued)]
+        promised |= {out.id: out for out in (*waiting, *queued)}
+    return list(promised.values())

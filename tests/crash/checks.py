@@ -1,0 +1,126 @@
+"""What must be true of a round, whatever was killed when. Pure: evidence in, sentences about what is broken out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from nanobot.gateway import starts
+from nanobot.messages import Call, CallState, Effect, Exchange, Reply, Said, TurnEnd
+from nanobot.session.sentences import CRASHED_TWICE, NOT_RESUMED
+from nanobot.session.state import AwaitingTool, Session, Thinking
+from tests.crash.plans import Message
+from tests.crash.rounds import Evidence, Met
+
+
+def broken(evidence: Evidence) -> list[str]:
+    """Every promise that the round saw broken."""
+    archive = evidence.archive
+    past = [closed.exchange for closed in archive.past]
+    replies = [(str(reply["id"]), reply["answers"]) for reply in evidence.replies]
+    return [
+        *evidence.troubles,
+        *archive.troubles,
+        *_at_rest(archive.session),
+        *_kept(past, evidence.met),
+        *_said_once(past, archive.session, evidence.acknowledged),
+        *_answered_once(replies, archive.session, evidence),
+        *_shown_often_enough(replies, archive.session, evidence.met),
+        *_calls_settled(past, evidence.effects),
+        *_effects_once(evidence),
+        *_ended_by_second_crash(past, evidence.met),
+    ]
+
+
+def _at_rest(session: Session) -> Iterator[str]:
+    if session.inbox or session.outbox or session.turn or session.errands or session.owed:
+        yield f"something is left: {session}"
+
+
+def _kept(past: Iterable[Exchange], met: Iterable[Met]) -> Iterator[str]:
+    """What was closed before a kill stands as it stood."""
+    final = {exchange.turn: exchange for exchange in past}
+    for before in met:
+        for exchange in before.session.exchanges:
+            if final.get(exchange.turn) != exchange:
+                yield f"turn {exchange.turn} was {exchange}, now it is {final.get(exchange.turn)}"
+
+
+def _said_once(past: Iterable[Exchange], session: Session, acknowledged: Iterable[Message]) -> Iterator[str]:
+    said = Counter(entry.id for exchange in past for entry in exchange.entries if isinstance(entry, Said))
+    for message in acknowledged:
+        if message.id not in session.seen:
+            yield f"{message.id} was acknowledged and is forgotten"
+        if not message.text.startswith("/") and said[message.id] != 1:  # type: ignore[index]
+            yield f"{message.id} is in the conversation {said[message.id]} times"  # type: ignore[index]
+
+
+def _answered_once(replies: Iterable[tuple[str, object]], session: Session, evidence: Evidence) -> Iterator[str]:
+    """Each message has one reply; a reply that was perhaps shown is listed as such."""
+    shown = dict(replies)
+    dead = {str(d.outbound.id): [d.outbound.reply_to, *d.outbound.also_answers] for d in session.dead if d.perhaps_delivered}
+    answered = Counter(answer for answers in {**dead, **shown}.values() if isinstance(answers, list) for answer in answers)
+    for message in evidence.acknowledged:
+        if answered[message.id] != 1:
+            yield f"{message.id} was acknowledged and has {answered[message.id]} replies"
+
+
+def _shown_often_enough(replies: Iterable[tuple[str, object]], session: Session, met: Iterable[Met]) -> Iterator[str]:
+    """A reply is shown once, and once more for each kill that fell into its sending."""
+    times = Counter(out for out, _ in replies)
+    doubts = Counter(str(m.session.outbox[0].outbound.id) for m in met if m.session.outbox and m.session.outbox[0].sending)
+    for out, count in times.items():
+        if count > 1 + doubts[out]:
+            yield f"reply {out} was shown {count} times, and {doubts[out]} kills fell into its sending"
+    for letter in session.dead:
+        if doubts[str(letter.outbound.id)] < 2:
+            yield f"reply {letter.outbound.id} was given up: {letter.reason}"
+
+
+def _calls_settled(past: Iterable[Exchange], effects: Counter[str]) -> Iterator[str]:
+    for exchange in past:
+        for call in _calls(exchange):
+            if not call.state.settled:
+                yield f"call {call.id} of turn {exchange.turn} has no outcome: {call.state}"
+            if call.effect is Effect.WRITES:
+                yield from _says_what_happened(call, effects[_token(call)])
+
+
+def _says_what_happened(call: Call, times: int) -> Iterator[str]:
+    if call.state is CallState.DONE and times == 0:
+        yield f"{call.arguments} is {call.state} and has no effect"
+    if call.state in (CallState.NOT_RUN, CallState.REFUSED) and times > 0:
+        yield f"{call.arguments} is {call.state} and took effect"
+    if call.state is CallState.FAILED:
+        yield f"{call.arguments} failed: {call.result}"
+
+
+def _effects_once(evidence: Evidence) -> Iterator[str]:
+    for token, times in evidence.effects.items():
+        if times > 1:
+            yield f"{token} took effect {times} times"
+
+
+def _ended_by_second_crash(past: Iterable[Exchange], met: Sequence[Met]) -> Iterator[str]:
+    """The second kill in a turn ends it with a sentence, and nothing else does, but for too many starts without a farewell."""
+    second = {m.session.state.turn.number for m in met if _resumed_before(m.session)}  # type: ignore[union-attr]
+    for exchange in past:
+        if exchange.answer == NOT_RESUMED and len(met) >= starts.MOST:
+            continue
+        crashed = (exchange.end, exchange.answer) == (TurnEnd.CRASHED, CRASHED_TWICE)
+        if crashed != (exchange.turn in second):
+            yield f"turn {exchange.turn} ended as {exchange.end}; killed again after its restart: {exchange.turn in second}"
+
+
+def _resumed_before(session: Session) -> bool:
+    return isinstance(session.state, Thinking | AwaitingTool) and session.state.turn.restarts > 0
+
+
+def _calls(exchange: Exchange) -> Iterator[Call]:
+    for entry in exchange.entries:
+        if isinstance(entry, Reply):
+            yield from entry.calls
+
+
+def _token(call: Call) -> str:
+    return next((word.strip(';"}') for word in call.arguments.split() if word.startswith("T")), "")
