@@ -32,11 +32,14 @@ guide:
 
 # what things cost, as ratios to the bare libraries
 bench:
-    {{run}} python -m tests.bench.provider_cost
+    {{run}} python -W ignore::ResourceWarning -m tests.bench.provider_cost
+    {{run}} python -W ignore::ResourceWarning -m tests.bench.turn_cost
+    {{run}} python -m tests.bench.session_cost
+    {{run}} python -m tests.bench.startup
 
-# the tests that kill processes and cut the power
+# the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:
-    {{run}} pytest tests/crash tests/session/test_powercut.py tests/session/test_ext4.py {{arguments}}
+    {{run}} python -m tests.crash.campaign {{arguments}}
 
 # newest versions of everything into uv.lock
 lock:
