@@ -128,11 +128,15 @@ async def test_a_line_before_the_stop_begins_nothing_any_more(autojump_clock: Mo
     world.mind.thoughts = [answer("", call("exec"))]
     async with living(world) as actor, trio.open_nursery() as nursery:
         await actor.deliver(said(1))
-        world.log.gate = trio.Event()
+        of_answer = world.log.gate = trio.Event()
         await trio.testing.wait_all_tasks_blocked(0.01)
         nursery.start_soon(actor.deliver, command(1, order))
         await trio.testing.wait_all_tasks_blocked(0.01)
-        world.log.gate.set()
+        of_stop = world.log.gate = trio.Event()
+        of_answer.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert isinstance(actor.session.state, AwaitingTool)
+        of_stop.set()
         await world.until(lambda: actor.at_rest)
     assert (world.hands.ran, world.hands.most_at_once) == ([], 0)
 

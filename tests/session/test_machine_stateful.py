@@ -136,15 +136,10 @@ class Life(RuleBasedStateMachine):
         command = ev.Approve(errand) if yes else ev.Deny(errand)
         self.tell(ev.Commanded(self.fresh(), ANN if owner else BOB, self.now, command, owner))
 
-    @rule(seconds=st.sampled_from([0.5, 10.0, 1000.0, 100_000.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-        self.tell(ev.Woke(self.now))
-
     # --- the model and the tools
 
     @precondition(lambda self: self.any_of("model"))
-    @rule(data=st.data(), what=st.sampled_from(["text", "text", "write", "write", "several", "empty", "nameless", "length"]))
+    @rule(data=st.data(), what=st.sampled_from(["write", "write", "several", "several", "text", "empty", "nameless", "length"]))
     def model_answers(self, data: st.DataObject, what: str) -> None:
         asked = self.pick(data, "model")
         calls = {
@@ -165,6 +160,11 @@ class Life(RuleBasedStateMachine):
             end, refused, memory = self.session.end, what == "refused", what == "memory"
             self.tell(ev.ContextFull(asked.turn, asked.number, self.now, end, refused, memory))
 
+    @precondition(lambda self: self.work)
+    @rule(data=st.data())
+    def something_ends_as_it_should(self, data: st.DataObject) -> None:
+        self._end(data.draw(st.sampled_from(self.work)))
+
     @precondition(lambda self: self.any_of("call"))
     @rule(data=st.data(), what=st.sampled_from(["done", "done", "failed", "approval", "background", "promise"]))
     def call_ends(self, data: st.DataObject, what: str) -> None:
@@ -177,12 +177,6 @@ class Life(RuleBasedStateMachine):
         if what == "promise":
             promises = (Owed(f"p{self.fresh()}", "bob", "{}"),)
         self.tell(ev.CallEnded(running.turn, call_id, self.now, state, what, errand=errand, promises=promises))
-
-    @precondition(lambda self: self.session.turn is not None)
-    @rule()
-    def deadline_passes(self) -> None:
-        assert self.session.turn is not None
-        self.tell(ev.DeadlinePassed(self.session.turn.number, self.now))
 
     @precondition(lambda self: self.any_of("empty"))
     @rule(data=st.data())
@@ -216,20 +210,7 @@ class Life(RuleBasedStateMachine):
         }
         self.tell(ends.get(what, ev.PartDelivered(*place, self.now)))
 
-    @rule()
-    def channel_comes_up(self) -> None:
-        self.tell(ev.ChannelUp(self.now))
-
     # --- what stands beside
-
-    @precondition(lambda self: self.any_of("errand", "pay"))
-    @rule(data=st.data())
-    def something_beside_ends(self, data: st.DataObject) -> None:
-        self._end(self.pick(data, "errand", "pay"))
-
-    @rule()
-    def memory_is_due(self) -> None:
-        self.tell(ev.ConsolidationDue(self.now, self.session.end))
 
     @precondition(lambda self: self.any_of("memory"))
     @rule(done=st.booleans())
@@ -238,26 +219,36 @@ class Life(RuleBasedStateMachine):
 
     # --- the process
 
+    @precondition(lambda self: self.work or self.session.errands)
     @rule(resume=st.sampled_from([True, True, True, False]), keyed=st.booleans())
     def process_dies(self, resume: bool, keyed: bool) -> None:
         self.work.clear()
         self._fold_again()
         self.tell(ev.Opened(self.now, crashed=True, resume=resume, keyed=keyed))
 
+    @precondition(lambda self: self.session.draining and not self.any_of("empty"))
     @rule()
-    def process_is_drained(self) -> None:
-        self.tell(ev.DrainAsked(self.now))
+    def drained_process_starts_again(self) -> None:
+        self.work.clear()
+        self._fold_again()
+        self.tell(ev.Opened(self.now, crashed=False))
 
-    @rule()
-    def process_was_drained(self) -> None:
-        if self.session.draining and not self.any_of("empty"):
-            self.work.clear()
-            self._fold_again()
-            self.tell(ev.Opened(self.now, crashed=False))
-
-    @rule()
-    def journal_is_cut(self) -> None:
-        self.snapshot, self.since = encode_session(self.session), []
+    @rule(what=st.sampled_from(["later", "much later", "due", "due", "up", "deadline", "drain", "cut"]))
+    def something_happens(self, what: str) -> None:
+        match what:
+            case "later" | "much later":
+                self.now += 10.0 if what == "later" else 100_000.0
+                self.tell(ev.Woke(self.now))
+            case "deadline" if self.session.turn is not None:
+                self.tell(ev.DeadlinePassed(self.session.turn.number, self.now))
+            case "drain":
+                self.tell(ev.DrainAsked(self.now))
+            case "due":
+                self.tell(ev.ConsolidationDue(self.now, self.session.end))
+            case "up":
+                self.tell(ev.ChannelUp(self.now))
+            case _:
+                self.snapshot, self.since = encode_session(self.session), []
 
     def _fold_again(self) -> None:
         """The session as the journal has it."""
@@ -325,5 +316,5 @@ class Life(RuleBasedStateMachine):
 
 
 unhurried = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=unhurried)
+Life.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=unhurried)
 TestLife = Life.TestCase

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -145,3 +147,23 @@ def test_the_reader_tells_whole_matches_from_others(source: str, good: bool) -> 
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.Match)
     assert (whole(node) and not any(catches_all(case) for case in node.cases)) == good
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("machine", " | ev.DeadlinePassed():"),
+        ("fold", "        case r.Draining():\n            return attrs.evolve(session, draining=True)\n"),
+    ],
+)
+def test_a_forgotten_case_is_a_type_error(name: str, case: str, tmp_path: Path) -> None:
+    source = HERE / f"{name}.py"
+    text = source.read_text()
+    assert case in text
+    shadow = tmp_path / "shadow.py"
+    shadow.write_text(text.replace(case, ":" if case.endswith("():") else "", 1))
+    arguments = ["--shadow-file", str(source), str(shadow), "--cache-dir", str(tmp_path / "cache"), str(source)]
+    command = [sys.executable, "-m", "mypy", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parent.parent, timeout=120)
+    assert '"assert_never" has incompatible type' in found.stdout
