@@ -69,7 +69,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code and raises nothing that a user can cause."""
     try:
         code = build()(list(arguments), exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
     except CycloptsError as exc:
         return _ended(USAGE, _usage(exc))
     except ConfigError as exc:

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from loguru import logger
+
 from nanobot.config.schema import RetentionConfig
 
 
 def sweep_results(folder: Path, bounds: RetentionConfig, now: float) -> int:
     """Remove full tool results that are too old, then the oldest until the rest fits; returns how many. Blocks."""
-    left = sorted(_files(folder), reverse=True)
+    try:
+        left = sorted(_files(folder), reverse=True)
+    except OSError as exc:
+        logger.warning("the tool results in {} cannot be swept: {}", folder, exc.strerror)
+        return 0
     room = bounds.tool_results_mb * 1e6
     oldest = now - bounds.tool_results_days * 86400
     removed = 0

@@ -16,7 +16,7 @@ TOO_MANY_WAITING = "Too many messages are waiting here. This one was not taken; 
 NOT_YOURS = "Only the owner can answer that."
 NO_SUCH_REQUEST = "There is no open request with that id. /status lists them."
 DEADLINE = "This took longer than a turn may take (agents.defaults.deadlines.turn), so I stopped it."
-CRASHED_TWICE = "nanobot was restarted twice while it worked on this, so I did not try a third time. Send it again to retry."
+CRASHED_TWICE = "nanobot failed or was restarted twice while it worked on this, so I stopped trying. Send it again to retry."
 NOT_RESUMED = "nanobot was restarted too often in a short time, so I did not go on with this by myself. Send it again to retry."
 TOO_LONG = (
     "This conversation is too long for the model, even shortened. Send /new to start afresh, or choose a model that reads more."

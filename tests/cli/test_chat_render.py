@@ -28,3 +28,7 @@ def test_no_control_character_reaches_the_terminal(text: str) -> None:
 def test_what_would_take_seconds_to_draw_is_shown_as_it_is() -> None:
     text = "```python\n" + "x = 1\n" * render.LONGEST + "```"
     assert render.markdown(text) == text
+
+
+def test_what_is_nested_too_deep_to_be_drawn_is_shown_as_it_is() -> None:
+    assert "the point" in render.markdown("> " * 60 + "the point")

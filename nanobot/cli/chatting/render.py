@@ -24,7 +24,8 @@ def markdown(text: str) -> str:
     sheet = io.StringIO()
     console = Console(file=sheet, force_terminal=True, width=min(columns, WIDEST), color_system="standard", legacy_windows=False)
     console.print(_document(text))
-    return "\n".join(line.rstrip() for line in sheet.getvalue().rstrip().split("\n"))
+    drawn = "\n".join(line.rstrip() for line in sheet.getvalue().rstrip().split("\n"))
+    return drawn or printable(text)  # rich draws nothing of what is nested too deep
 
 
 def _document(text: str) -> Markdown:
