@@ -17,14 +17,14 @@ from pathlib import Path
 import attrs
 
 from nanobot.messages import Outbound, Said
-from nanobot.session import names, segment
 from nanobot.session import records as r
+from nanobot.session import segment
 from nanobot.session.codec import decode, decode_session
 from nanobot.session.reading import Reader
 from nanobot.session.state import Session
 from tests.crash.house import KEY
 from tests.crash.plans import EFFECTS, Kill, Message, Round
-from tests.crash.rounds import Evidence, Met, left_behind, name_of, settle
+from tests.crash.rounds import Evidence, Met, journal_files, left_behind, name_of, resumed, settle
 
 PATIENCE_S = 60.0
 """A command starts in about two seconds."""
@@ -68,7 +68,8 @@ def play(plan: Round, folder: Path, base: str) -> Evidence:
             evidence.troubles.append(f"command {n} ended with {status}")
         if kill is not None:
             new = evidence.shown.removeprefix(before)
-            evidence.met.append(Met(name_of(session, {p.outbound.id for p in session.outbox if p.outbound.text in new}), session))
+            shown = {p.outbound.id for p in session.outbox if p.outbound.text in new}
+            evidence.met.append(Met(name_of(session, shown), session, resumed(folder)))
         if (kill is None or plan.look_at_once) and (left := left_behind(plan.mark)):
             evidence.troubles.append(f"after command {n} there are still {left}")
         if not todo:
@@ -103,25 +104,16 @@ def _command(message: Message, kill: Kill | None, evidence: Evidence, n: int) ->
 
 def _wait_for(kill: Kill, process: subprocess.Popen[bytes], evidence: Evidence, screen: Path) -> None:
     """Until the place of the kill is reached, or the command has ended."""
-    effects, journal = evidence.folder / "ws" / EFFECTS, _journal(evidence.folder)
-    looks = {"shown": (screen, 1), "writing": (effects, 1)}
-    path, growths = looks.get(kill.point, (journal, kill.n * GROWTHS))
-    size, until = _size(path), time.monotonic() + PATIENCE_S
+    looks = {"shown": [screen], "writing": [evidence.folder / "ws" / EFFECTS]}
+    growths = 1 if kill.point in looks else kill.n * GROWTHS
+    size, until = -1, time.monotonic() + PATIENCE_S
     while growths and process.poll() is None and time.monotonic() < until:
         time.sleep(LOOK_S)
-        now = _size(path)
-        growths, size = growths - (now != size), now
-    if path == journal:
+        files = looks.get(kill.point) or journal_files(evidence.folder)
+        now = sum(file.stat().st_size for file in files if file.exists())
+        growths, size = growths - (size not in (-1, now)), now
+    if kill.point not in looks:
         time.sleep(kill.delay)
-
-
-def _journal(folder: Path) -> Path:
-    return folder / "journals" / names.encode(str(KEY))
-
-
-def _size(path: Path) -> int:
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _session(folder: Path) -> Session:
@@ -140,7 +132,7 @@ def _texts(evidence: Evidence) -> Counter[str]:
 def _promised(folder: Path) -> list[Outbound]:
     """Every reply that the journal has promised, oldest first."""
     promised: dict[str, Outbound] = {}
-    for path in sorted(_journal(folder).glob("*.jsonl")):
+    for path in journal_files(folder):
         found = segment.read(path.read_bytes(), str(path))
         waiting = [pending.outbound for pending in decode_session(found.header.snapshot).outbox]
         queued = [record.outbound for record in decode(found.records) if isinstance(record, r.Queued)]

@@ -103,7 +103,7 @@ def _effects_once(evidence: Evidence) -> Iterator[str]:
 
 def _ended_by_second_crash(past: Iterable[Exchange], met: Sequence[Met]) -> Iterator[str]:
     """The second kill in a turn ends it with a sentence, and nothing else does, but for too many starts without a farewell."""
-    second = {m.session.state.turn.number for m in met if _resumed_before(m.session)}  # type: ignore[union-attr]
+    second = {m.session.turn.number for m in met if m.session.turn is not None and _resumed_before(m)}
     for exchange in past:
         if exchange.answer == NOT_RESUMED and len(met) >= starts.MOST:
             continue
@@ -112,8 +112,8 @@ def _ended_by_second_crash(past: Iterable[Exchange], met: Sequence[Met]) -> Iter
             yield f"turn {exchange.turn} ended as {exchange.end}; killed again after its restart: {exchange.turn in second}"
 
 
-def _resumed_before(session: Session) -> bool:
-    return isinstance(session.state, Thinking | AwaitingTool) and session.state.turn.restarts > 0
+def _resumed_before(met: Met) -> bool:
+    return isinstance(met.session.state, Thinking | AwaitingTool) and met.resumed > 0
 
 
 def _calls(exchange: Exchange) -> Iterator[Call]:

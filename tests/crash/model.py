@@ -37,7 +37,7 @@ def command(call: dict[str, Any]) -> str:
     """The command line of a writing call. Every process that it starts has the round's mark in its own."""
     mark = call["token"].strip("T").partition("-")[0].zfill(MARK_DIGITS)[-MARK_DIGITS:]
     effect, pause = f"echo {call['token']} >> {EFFECTS}", f"sleep {call['pause']:.3f}{mark}"
-    left = f"(setsid sleep 5.000{mark} > /dev/null 2>&1 &); " if call["leaves"] else ""
+    left = f"(setsid sleep 60.000{mark} > /dev/null 2>&1 &); " if call["leaves"] else ""
     if not call["pause"]:
         return left + effect
     return left + (f"{pause}; {effect}" if call["late"] else f"{effect}; {pause}")

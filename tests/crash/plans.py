@@ -35,7 +35,7 @@ class ScriptedCall:
     late: bool = False
     """The effect comes after the pause."""
     leaves: bool = False
-    """It leaves a process of its own session behind."""
+    """It leaves a process of its own session behind, which would live on for a minute."""
 
 
 @attrs.frozen
@@ -129,4 +129,4 @@ def _call(dice: random.Random, token: str, aim: Aim) -> ScriptedCall:
     if aim != "writing" and dice.random() < 0.35:
         return ScriptedCall()
     pause = dice.choice((0.0, 0.05, 0.3)) if aim != "writing" else 0.3
-    return ScriptedCall(f"T{token}T", pause, dice.random() < 0.5, dice.random() < 0.1)
+    return ScriptedCall(f"T{token}T", pause, dice.random() < 0.5, leaves=pause > 0.1 and dice.random() < 0.7)

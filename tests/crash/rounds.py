@@ -7,16 +7,17 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import attrs
 
 from nanobot.messages import Effect
-from nanobot.session import folder as files
 from nanobot.session import names, segment
 from nanobot.session.archive import Archive
+from nanobot.session.codec import decode
 from nanobot.session.reading import Reader
+from nanobot.session.records import Restarted, TurnStarted
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
 from nanobot.supervise import lifeline
 from tests.crash.house import KEY, REPLIES
@@ -31,10 +32,14 @@ THINKING, WRITING, READING = "Thinking", "AwaitingTool, a writing call started",
 
 @attrs.frozen
 class Met:
-    """What a kill found on disk. `state` names it, `session` is its fold."""
+    """What a kill found on disk. `state` names it, `session` is its fold.
+
+    `resumed`: how often its turn had been taken up after a crash, counted from the records and not from the session.
+    """
 
     state: str
     session: Session
+    resumed: int = 0
 
 
 @attrs.define
@@ -154,10 +159,10 @@ def _met(evidence: Evidence, shown: int) -> Met:
     live = Reader(str(evidence.folder / "journals")).live(str(KEY))
     if live is None:
         return Met("no journal", Session(str(KEY)))
-    return Met(name_of(live.session, {reply["id"] for reply in evidence.replies[shown:]}), live.session)
+    return Met(name_of(live.session, {reply["id"] for reply in evidence.replies[shown:]}), live.session, resumed(evidence.folder))
 
 
-def name_of(session: Session, shown: set[object]) -> str:
+def name_of(session: Session, shown: Collection[object]) -> str:
     """The state for the table: a reply under way before the turn, which may be the next one already."""
     head = session.outbox[0] if session.outbox else None
     if head is not None:
@@ -172,12 +177,30 @@ def name_of(session: Session, shown: set[object]) -> str:
             return type(session.state).__name__
 
 
+def resumed(folder: Path) -> int:
+    """How often the turn that is under way was taken up after a crash."""
+    count = 0
+    for file in journal_files(folder):
+        for record in decode(segment.read(file.read_bytes(), str(file)).records):
+            match record:
+                case TurnStarted():
+                    count = 0
+                case Restarted(crashed=True):
+                    count += 1
+                case _:  # says nothing of turns or starts
+                    pass
+    return count
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """The segments, oldest first."""
+    return sorted((folder / "journals" / names.encode(str(KEY))).glob("*.jsonl"))
+
+
 def trace(folder: Path) -> str:
     """The journal, a line an append: its number and the records in it."""
-    path = folder / "journals" / names.encode(str(KEY))
     lines = []
-    for number in sorted(int(p.name.split(".")[0]) for p in path.iterdir() if p.suffix == ".jsonl"):
-        file = Path(files.segment_path(str(path), number))
+    for file in journal_files(folder):
         header, *rest = file.read_bytes().split(b"\n")
         lines.append(f"{file.name}: snapshot at {segment.read_header(header, file.name).n}")
         for text in filter(None, rest):

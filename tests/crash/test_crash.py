@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.rounds import THINKING, WRITING, WRITTEN
 
-SLICE = (("house", 60), ("cli", 4))
+SLICE = (("house", 45), ("cli", 3))
 
 
 @pytest.mark.slow
