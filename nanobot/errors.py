@@ -3,7 +3,7 @@
 NanobotError
 ├─ ConfigError           a mistake of the user's in config or command line: exit 2
 ├─ InUse                 somebody else holds the session or the data directory: exit 1
-├─ JournalError          session/journal.py
+├─ JournalError          journal/journal.py
 │  ├─ JournalDamaged     bytes on disk are not what was written: listed, never resumed
 │  ├─ JournalTooNew      written by a later version: refused untouched
 │  └─ JournalUnwritable  the disk refuses: full, broken, read-only

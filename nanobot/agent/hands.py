@@ -11,9 +11,9 @@ from pathlib import Path
 import attrs
 import trio
 
+from nanobot.journal import names
 from nanobot.messages import CallId, CallState, Principal, SessionKey
 from nanobot.session import events as ev
-from nanobot.session import names
 from nanobot.session.ports import Show, Working
 from nanobot.session.state import ImpossibleEvent, Session, Turn
 from nanobot.tools.port import Result, ToolTurn

@@ -12,10 +12,10 @@ import attrs
 
 from nanobot.agent.mind import ModelMind
 from nanobot.errors import ConfigError
+from nanobot.journal.survey import Seen
 from nanobot.messages import SessionKey
 from nanobot.session import events as ev
 from nanobot.session.state import Errand, ImpossibleEvent, Owed, Session, Span
-from nanobot.session.survey import Seen
 
 MOST_LISTED = 20
 """Sessions that `/sessions` shows, the latest first; `nanobot sessions list` has them all."""

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.archive.reading import Reader, short
 from nanobot.config.paths import Places
 from nanobot.config.schema import Config
 from nanobot.config.text import read
 from nanobot.errors import ConfigError, JournalError
+from nanobot.journal.disk import RealDisk
+from nanobot.journal.journal import RESERVE
 from nanobot.providers.registry import select
 from nanobot.providers.services import BY_NAME, Kind, Wire, normal
-from nanobot.session.disk import RealDisk
-from nanobot.session.journal import RESERVE
-from nanobot.session.reading import Reader, short
 from nanobot.wire import Json
 
 OLDEST_PYTHON = (3, 11)

@@ -13,19 +13,19 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from nanobot.archive.conversation import Archive
+from nanobot.archive.reading import Reader, short
+from nanobot.archive.tombstone import delete as forget
 from nanobot.cli import transcript
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import Cancelled, ask, opened, say, tell, tell_warnings
 from nanobot.config.write import replace
 from nanobot.errors import InUse, NanobotError
+from nanobot.journal import names
+from nanobot.journal.journal import Journals
+from nanobot.journal.segment import NOW, Owes
+from nanobot.journal.survey import Seen
 from nanobot.messages import SessionKey
-from nanobot.session import names
-from nanobot.session.archive import Archive
-from nanobot.session.journal import Journals
-from nanobot.session.reading import Reader, short
-from nanobot.session.segment import NOW, Owes
-from nanobot.session.survey import Seen
-from nanobot.session.tombstone import delete as forget
 from nanobot.wire import Json
 
 app = App(name="sessions", help="List and show conversations.", version_flags=[])

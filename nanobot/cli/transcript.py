@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from nanobot.archive.conversation import Archive, Past
+from nanobot.archive.reading import short
 from nanobot.messages import Attachment, Call, Entry, Exchange, Note, Principal, Reply, Said, TurnEnd
-from nanobot.session.archive import Archive, Past
-from nanobot.session.reading import short
 from nanobot.session.state import Session
 from nanobot.wire import Json, JsonObject
 

@@ -20,22 +20,23 @@ from nanobot.agent.context import SystemPrompt
 from nanobot.agent.hands import ToolHands
 from nanobot.agent.mind import ModelMind
 from nanobot.agent.questions import Questions
+from nanobot.archive import legacy
 from nanobot.config.paths import Places, made
 from nanobot.config.schema import Config
 from nanobot.errors import DiskFull, JournalError
 from nanobot.gateway import starts
 from nanobot.gateway.sweep import sweep_results
+from nanobot.journal.journal import RESERVE, Journals
+from nanobot.journal.store import Store
+from nanobot.journal.writers import open_writers
 from nanobot.messages import Inbound, Principal, Said, SessionKey, TurnNumber
 from nanobot.providers.client import open_http
-from nanobot.session import commands, legacy
+from nanobot.session import commands
 from nanobot.session import events as ev
-from nanobot.session.journal import RESERVE, Journals
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Outlet, Progress, Services
 from nanobot.session.registry import Registry
 from nanobot.session.state import Session
-from nanobot.session.store import Store
-from nanobot.session.writers import open_writers
 from nanobot.tools.registry import Tools, build_tools
 
 SPACE_KNOWN_S = 5.0

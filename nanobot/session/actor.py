@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from nanobot.errors import JournalUnwritable
+from nanobot.journal.segment import Owes
 from nanobot.messages import CallId, ErrandId, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
@@ -33,7 +34,6 @@ from nanobot.session.machine import step
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Adopted, Log, Progress, Services, Waiting
 from nanobot.session.records import Record
-from nanobot.session.segment import Owes
 from nanobot.session.state import Idle, Owed, Session, Span, Stopping
 from nanobot.wire import Json
 

@@ -1,4 +1,4 @@
-"""Records and snapshots as JSON, and back. The format of the journal's contents; `segment.py` has that of its lines.
+"""Records and snapshots as JSON, and back. The format of the journal's contents; `journal/segment.py` has that of its lines.
 
 A record is an object whose `t` names it; fields at their default are left out. `FORMAT` rises with every new record, field
 or meaning; `READS` is the oldest version that can be read, by decoders kept for it. An unknown name or field is not guessed

@@ -11,16 +11,16 @@ from typing import Protocol
 
 import attrs
 
+from nanobot.journal.segment import Owes
 from nanobot.messages import CallId, TurnNumber
 from nanobot.session import events as ev
 from nanobot.session.records import Record
-from nanobot.session.segment import Owes
 from nanobot.session.state import Errand, Owed, Pending, Session, Span, Turn
 from nanobot.wire import Json
 
 
 class Log(Protocol):
-    """The open journal of one session (store.py)."""
+    """The open journal of one session (journal/store.py)."""
 
     @property
     def oversize(self) -> bool: ...
@@ -124,3 +124,6 @@ class Services:
     """Seconds since the epoch."""
     turn_deadline: float
     """Seconds for a whole turn."""
+    keyed: Callable[[str], bool] = lambda _session: True
+    """Whether the network of a session takes our ids, so that sending again cannot double a message. A terminal counts as one:
+    better shown twice than not at all."""

@@ -20,19 +20,19 @@ import trio
 from loguru import logger
 
 from nanobot.errors import JournalDamaged, JournalTooNew, NanobotError
+from nanobot.journal.journal import Loaded
+from nanobot.journal.segment import Owes
+from nanobot.journal.store import OpenJournal, Store
 from nanobot.messages import MessageId, SessionKey
 from nanobot.session import events as ev
 from nanobot.session import sentences
 from nanobot.session.actor import Actor, ActorEnded, owes
 from nanobot.session.codec import UnknownFormat, decode, decode_session, encode_session
 from nanobot.session.fold import apply_all
-from nanobot.session.journal import Loaded
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Progress, Services
-from nanobot.session.segment import Owes
 from nanobot.session.starts import salvage
 from nanobot.session.state import ImpossibleEvent, Session
-from nanobot.session.store import OpenJournal, Store
 
 IDLE_S = 300.0
 """Seconds a session stays awake after its last event: opening one costs milliseconds, a live one 40 KiB."""
@@ -208,7 +208,7 @@ class Registry:
                 actor.tell(ev.DrainAsked(self._services.clock()))
                 actor.hurry()
             crashed = not loaded.slept and not loaded.created
-            await actor.run(ev.Opened(self._services.clock(), crashed, self._resume))
+            await actor.run(ev.Opened(self._services.clock(), crashed, self._resume, self._services.keyed(key)))
             await log.sleep(owes=owes(actor.session), at=self._services.clock())
         finally:
             with trio.move_on_after(CLOSE_S, shield=True):

@@ -261,7 +261,7 @@ async def test_a_turn_that_a_stop_of_the_house_put_aside_goes_on_at_the_next_sta
 
 async def test_a_full_disk_takes_no_message_but_obeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nanobot.errors import DiskFull
-    from nanobot.session.disk import RealDisk
+    from nanobot.journal.disk import RealDisk
 
     async with talking(tmp_path, [Answer("one")]) as talk:
         monkeypatch.setattr(RealDisk, "free_bytes", lambda _self, _path: 1024)

@@ -23,13 +23,13 @@ from pathlib import Path
 import trio
 
 from nanobot.agent.context import Budget, keep_from
+from nanobot.journal.disk import RealDisk
+from nanobot.journal.journal import Journals
 from nanobot.messages import Call, CallId, CallState, Effect, Exchange, MessageId, Reply, Said, TurnEnd, TurnNumber
 from nanobot.session import events as ev
 from nanobot.session.actor import owes
 from nanobot.session.codec import decode, decode_session, encode, encode_session
-from nanobot.session.disk import RealDisk
 from nanobot.session.fold import apply_all
-from nanobot.session.journal import Journals
 from nanobot.session.machine import step
 from nanobot.session.state import Session
 from tests.fakes.llm import Asked

@@ -16,7 +16,7 @@ import pytest
 
 from nanobot.cli.checks import CHECKS, Facts, Finding, Verdict, examine
 from nanobot.cli.doctor import gather
-from nanobot.session import names
+from nanobot.journal import names
 from tests.cli.command import CommandLine
 from tests.session.talks import KEY, journals_in, written
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from nanobot.archive.reading import Reader
+from nanobot.journal import names
+from nanobot.journal.journal import Journals
 from nanobot.messages import CallState
 from nanobot.session import events as ev
-from nanobot.session import names
-from nanobot.session.journal import Journals
-from nanobot.session.reading import Reader
 from tests.cli.command import CommandLine
 from tests.session.talks import KEY, Talk, journals_in, listing, written
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.archive.reading import Reader
+from nanobot.journal import segment
 from nanobot.messages import Outbound, Said
 from nanobot.session import records as r
-from nanobot.session import segment
 from nanobot.session.codec import decode, decode_session
-from nanobot.session.reading import Reader
 from nanobot.session.state import Session
 from tests.crash.house import KEY
 from tests.crash.plans import EFFECTS, Kill, Message, Round

@@ -23,12 +23,12 @@ import trio
 from nanobot.config.load import load
 from nanobot.config.paths import Places
 from nanobot.gateway import house as gateway
+from nanobot.journal.disk import RealDisk
+from nanobot.journal.journal import Journals
 from nanobot.messages import Effect, Inbound, MessageId, Principal, SessionKey
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session.actor import Actor
-from nanobot.session.disk import RealDisk
-from nanobot.session.journal import Journals
 from nanobot.session.ports import Adopted, Progress
 from nanobot.session.state import Idle, Pending, Session
 from tests.crash.plans import Kill, Point

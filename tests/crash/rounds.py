@@ -12,11 +12,11 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.archive.conversation import Archive
+from nanobot.archive.reading import Reader
+from nanobot.journal import names, segment
 from nanobot.messages import Effect
-from nanobot.session import names, segment
-from nanobot.session.archive import Archive
 from nanobot.session.codec import decode
-from nanobot.session.reading import Reader
 from nanobot.session.records import Restarted, TurnStarted
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
 from nanobot.supervise import lifeline

@@ -160,7 +160,7 @@ class Killed(BaseException):
 
 @attrs.define(eq=False)
 class MemoryDisk:
-    """Implements `nanobot.session.disk.Disk`."""
+    """Implements `nanobot.journal.disk.Disk`."""
 
     nodes: dict[int, File | Folder] = attrs.Factory(lambda: {0: Folder()})
     without: frozenset[str] = frozenset()

@@ -8,11 +8,11 @@ import attrs
 import trio
 
 from nanobot.errors import JournalUnwritable
+from nanobot.journal.segment import Owes
 from nanobot.messages import Call, CallId, CallState, Effect, ErrandId, MessageId, Principal, Reply, Said, TurnNumber
 from nanobot.session import events as ev
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Adopted, DeliveryEnd, Progress, Services, Show
-from nanobot.session.segment import Owes
 from nanobot.session.state import Errand, Owed, Pending, Session, Span, Turn
 from nanobot.wire import Json
 

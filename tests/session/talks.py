@@ -7,14 +7,14 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.journal.journal import Journal, Journals
+from nanobot.journal.segment import NOW
 from nanobot.messages import Call, CallId, CallState, Effect, MessageId, OutboundId, Principal, Reply, Said, Usage
 from nanobot.session import events as ev
 from nanobot.session.codec import encode, encode_session
 from nanobot.session.effects import CutJournal
 from nanobot.session.fold import apply_all
-from nanobot.session.journal import Journal, Journals
 from nanobot.session.machine import step
-from nanobot.session.segment import NOW
 from nanobot.session.state import Idle, Session
 from nanobot.wire import Json
 

@@ -11,16 +11,16 @@ import pytest
 import trio
 
 from nanobot.errors import InUse, JournalTooNew
+from nanobot.journal.journal import Journals
+from nanobot.journal.segment import Line, encode
+from nanobot.journal.store import Store
+from nanobot.journal.writers import open_writers
 from nanobot.messages import MessageId, Principal, Said, SessionKey, TurnEnd
 from nanobot.session import events as ev
-from nanobot.session.journal import Journals
 from nanobot.session.ports import Adopted, Progress
 from nanobot.session.records import Restarted
 from nanobot.session.registry import Registry
-from nanobot.session.segment import Line, encode
 from nanobot.session.state import Idle, Session, Turn
-from nanobot.session.store import Store
-from nanobot.session.writers import open_writers
 from tests.session.house_fakes import World, answer, call
 
 A, B = SessionKey("cli", "a"), SessionKey("cli", "b")

@@ -15,13 +15,13 @@ import attrs
 import pytest
 
 from nanobot.errors import JournalError, JournalUnwritable
+from nanobot.journal.journal import Journal, Journals, Loaded
 from nanobot.messages import CallId, CallState, Effect, Entry, MessageId, OutboundId, Reply, Said
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session.codec import decode, decode_session, encode, encode_session
 from nanobot.session.effects import CutJournal
 from nanobot.session.fold import apply_all
-from nanobot.session.journal import Journal, Journals, Loaded
 from nanobot.session.machine import step
 from nanobot.session.plan import Plan
 from nanobot.session.state import Idle, Session

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from nanobot.config.paths import Places, made
 from nanobot.errors import InUse
-from nanobot.session.disk import RealDisk
+from nanobot.journal.disk import RealDisk
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from nanobot.cli.chatting.request import ChatRequest
 from nanobot.cli.terminal import Opened, opened
 from nanobot.errors import InUse
 from nanobot.gateway.house import House, open_house
+from nanobot.journal import names
 from nanobot.messages import Attachment, Inbound, MessageId, Principal, SessionKey
 from nanobot.providers.registry import select
-from nanobot.session import names
 from nanobot.session.ports import Outlet, Progress
 from nanobot.session.state import Session
 

@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from nanobot.errors import InUse, JournalDamaged, JournalError, JournalUnwritable
-from nanobot.session import folder as files
-from nanobot.session import names, segment
-from nanobot.session import survey as all_sessions
-from nanobot.session.disk import Disk, RealDisk, write_all
-from nanobot.session.segment import Header, Line, Owes, Segment
+from nanobot.journal import folder as files
+from nanobot.journal import names, segment
+from nanobot.journal import survey as all_sessions
+from nanobot.journal.disk import Disk, RealDisk, write_all
+from nanobot.journal.segment import Header, Line, Owes, Segment
 from nanobot.wire import Json
 
 RESERVE = 64 * 2**20

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanobot.errors import JournalDamaged, JournalTooNew
-from nanobot.session import segment
-from nanobot.session.segment import NOW, Header, Line
+from nanobot.journal import segment
+from nanobot.journal.segment import NOW, Header, Line
 from nanobot.wire import Json
 
 HEAD = Header("cli:default:me", [0], 4, 1.0)

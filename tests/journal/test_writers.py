@@ -13,10 +13,10 @@ import trio
 import trio.testing
 
 from nanobot.errors import InUse, JournalUnwritable
-from nanobot.session import writers as module
-from nanobot.session.journal import Journals
-from nanobot.session.store import Store
-from nanobot.session.writers import open_writers
+from nanobot.journal import writers as module
+from nanobot.journal.journal import Journals
+from nanobot.journal.store import Store
+from nanobot.journal.writers import open_writers
 from nanobot.wire import Json
 
 KEY = "cli:default:me"

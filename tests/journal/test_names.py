@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanobot.session import names
+from nanobot.journal import names
 
 KEYS = st.text(st.characters(), min_size=1, max_size=40)
 CASES = {

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import attrs
 
-from nanobot.session.journal import Journal, Journals, Loaded
-from nanobot.session.segment import Owes
-from nanobot.session.survey import Seen
-from nanobot.session.writers import Writers
+from nanobot.journal.journal import Journal, Journals, Loaded
+from nanobot.journal.segment import Owes
+from nanobot.journal.survey import Seen
+from nanobot.journal.writers import Writers
 from nanobot.wire import Json
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ is not answered anew; what is owed to other journals; and the counters, so that 
 from __future__ import annotations
 
 from nanobot.errors import JournalTooNew
+from nanobot.journal.journal import Journals, Loaded
+from nanobot.journal.segment import NOW
 from nanobot.messages import TurnNumber
 from nanobot.session.codec import UnknownFormat, decode, decode_session, encode_session
 from nanobot.session.fold import apply_all
-from nanobot.session.journal import Journals, Loaded
-from nanobot.session.segment import NOW
 from nanobot.session.state import ImpossibleEvent, Session
 
 

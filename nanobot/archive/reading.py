@@ -10,18 +10,18 @@ import os
 
 import attrs
 
+from nanobot.archive.conversation import Archive, current, whole
+from nanobot.archive.tombstone import is_tombstone
 from nanobot.errors import JournalDamaged, JournalError, JournalTooNew
+from nanobot.journal import folder as files
+from nanobot.journal import names, segment
+from nanobot.journal import survey as all_sessions
+from nanobot.journal.disk import RealDisk, read_all
+from nanobot.journal.survey import Seen
 from nanobot.messages import SessionKey
-from nanobot.session import folder as files
-from nanobot.session import names, segment
-from nanobot.session import survey as all_sessions
-from nanobot.session.archive import Archive, current, whole
 from nanobot.session.codec import UnknownFormat, decode, decode_session
-from nanobot.session.disk import RealDisk, read_all
 from nanobot.session.fold import apply_all
 from nanobot.session.state import ImpossibleEvent, Session
-from nanobot.session.survey import Seen
-from nanobot.session.tombstone import is_tombstone
 
 
 class ReadingDisk(RealDisk):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nanobot.archive import legacy
 from nanobot.messages import CallState, Note, Reply, Said, SessionKey, TurnEnd
-from nanobot.session import legacy
 from nanobot.wire import Json, JsonObject
 
 KEY = SessionKey("telegram", "42")

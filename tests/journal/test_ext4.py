@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from nanobot.errors import JournalUnwritable
-from nanobot.session.journal import Journal, Journals, Loaded
+from nanobot.journal.journal import Journal, Journals, Loaded
 
 KEY = "cli:default:me"
 BLOCK = 4096

@@ -18,8 +18,8 @@ import attrs
 import pytest
 
 from nanobot.errors import JournalDamaged, JournalError, JournalUnwritable
-from nanobot.session import names, segment
-from nanobot.session.journal import Journal, Journals, Loaded
+from nanobot.journal import names, segment
+from nanobot.journal.journal import Journal, Journals, Loaded
 from tests.fakes.disk import Call, Killed, MemoryDisk
 
 ROOT = "/data/journals"

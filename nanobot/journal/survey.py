@@ -8,10 +8,10 @@ from __future__ import annotations
 import attrs
 
 from nanobot.errors import JournalDamaged, JournalError, JournalTooNew
-from nanobot.session import names, segment
-from nanobot.session.disk import Disk, read_all
-from nanobot.session.folder import opened, read_last, segment_numbers, segment_path
-from nanobot.session.segment import NOW, Header, Owes
+from nanobot.journal import names, segment
+from nanobot.journal.disk import Disk, read_all
+from nanobot.journal.folder import opened, read_last, segment_numbers, segment_path
+from nanobot.journal.segment import NOW, Header, Owes
 
 
 @attrs.frozen

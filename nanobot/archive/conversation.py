@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from nanobot.errors import JournalDamaged, JournalTooNew
+from nanobot.journal import segment
+from nanobot.journal.segment import Line
 from nanobot.messages import Exchange
 from nanobot.session import records as r
-from nanobot.session import segment
 from nanobot.session.codec import UnknownFormat, decode, decode_session
 from nanobot.session.fold import apply
-from nanobot.session.segment import Line
 from nanobot.session.state import ImpossibleEvent, Session
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from nanobot.errors import InUse, JournalDamaged, JournalError, JournalTooNew, JournalUnwritable
-from nanobot.session import names, segment
-from nanobot.session.journal import Journal, Journals, Loaded
-from nanobot.session.segment import NOW, Header, Line
+from nanobot.journal import names, segment
+from nanobot.journal.journal import Journal, Journals, Loaded
+from nanobot.journal.segment import NOW, Header, Line
 from tests.fakes.disk import Call, MemoryDisk
 
 KEY = "telegram:default:42"

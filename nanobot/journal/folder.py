@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from nanobot.errors import JournalDamaged
-from nanobot.session import segment
-from nanobot.session.disk import Disk, read_all, read_from, write_all
-from nanobot.session.segment import Header, Line, Segment
+from nanobot.journal import segment
+from nanobot.journal.disk import Disk, read_all, read_from, write_all
+from nanobot.journal.segment import Header, Line, Segment
 
 TEMPORARY = "cut.tmp"
 _SUFFIX = ".jsonl"

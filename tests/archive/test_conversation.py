@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nanobot.archive import conversation as archive
+from nanobot.archive.conversation import Archive
+from nanobot.archive.reading import Reader
+from nanobot.journal.journal import Journals
+from nanobot.journal.segment import Line, encode
 from nanobot.messages import Reply, Said
-from nanobot.session import archive
 from nanobot.session import events as ev
-from nanobot.session.archive import Archive
-from nanobot.session.journal import Journals
-from nanobot.session.reading import Reader
-from nanobot.session.segment import Line, encode
 from tests.session.talks import KEY, Talk, journals_in, listing, talk, written
 
 

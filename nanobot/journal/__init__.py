@@ -1,0 +1,1 @@
+"""Journals: what was acknowledged is on disk. Knows nothing of sessions: records and snapshots are JSON that it never reads."""
