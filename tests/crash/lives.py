@@ -117,7 +117,7 @@ def _become(config: Path, kill: Kill | None, recovering: bool, read: int, write:
     os.dup2(log, 2)
     try:
         house.live(config, kill, recovering=recovering, read=read, write=write)
-    except BaseException:  # nothing of a forked child may return into the driver
+    except BaseException:  # noqa: ASYNC103  # nothing of a forked child may return into the driver
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(1)
