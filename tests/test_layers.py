@@ -1,0 +1,47 @@
+"""Arrows point inwards: who may import whom, read from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nanobot
+
+HERE = Path(nanobot.__file__).parent
+MAY: dict[str, set[str]] = {
+    "messages.py": set(),
+    "errors.py": set(),
+    "wire.py": set(),
+    "config/schema.py": set(),
+    "journal": {"errors", "wire", "journal"},
+    "providers": {"errors", "wire", "messages", "config", "providers"},
+    "tools": {"errors", "wire", "messages", "config", "tools", "security", "supervise", "providers"},
+    "supervise": {"errors", "wire", "config", "supervise"},
+    "security": {"errors", "wire", "security", "tools"},
+    "session": {"errors", "wire", "messages", "journal", "session"},
+}
+"""Part -> parts of ours that it may import. `tools` knows of providers only `ToolSpec`, `security` of tools only their port."""
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nanobot":
+            names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            yield from names
+
+
+@pytest.mark.parametrize("part", MAY)
+def test_a_part_imports_only_what_it_may_know(part: str) -> None:
+    place = HERE / part
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    assert files
+    found = {(file.name, name) for file in files for name in imported(file) if name not in MAY[part]}
+    assert found == set()
+
+
+def test_nobody_imports_the_composition_root_but_the_command_line() -> None:
+    users = {file.relative_to(HERE).parts[0] for file in HERE.rglob("*.py") if "gateway" in set(imported(file))}
+    assert users <= {"gateway", "cli"}
