@@ -27,7 +27,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 SWEEPS = 3
-SWEEP_SHARE = 1 / 16
+SWEEP_SHARE = 1 / 32
 """Of the stop's seconds, for the tasks of one sweep."""
 INSIST = (0.4, 0.2, 0.2)
 """Of the stop's seconds, after each cancel of the main task: the first leaves it time to close, the last ends the loop."""

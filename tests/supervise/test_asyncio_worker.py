@@ -269,9 +269,9 @@ async def test_main_that_swallows_the_first_cancel_is_ended_all_the_same() -> No
                 await asyncio.sleep(60)
 
     start = time.perf_counter()
-    async with running(swallows, stop=0.5):
+    async with running(swallows, stop=2.0):
         pass
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 2.5
 
 
 # --- inbound
@@ -318,7 +318,7 @@ async def test_a_source_that_is_held_can_be_stopped() -> None:
     start = time.perf_counter()
     async with running(source, capacity=2):
         pass
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 2.5
 
 
 # --- what remains
