@@ -43,7 +43,7 @@ crash *arguments:
 
 # newest versions of everything into uv.lock
 lock:
-    uv lock --upgrade --default-index https://pypi.org/simple
+    uv lock --upgrade
 
 # all that .ci/run does on a fresh machine
 ci:
