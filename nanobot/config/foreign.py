@@ -12,8 +12,12 @@ from nanobot.config.tree import Path, dotted, loose
 from nanobot.wire import Json
 
 _PATTERNS = """
-api channels modelPresets transcription
-gateway.heartbeat gateway.host gateway.port gateway.restartMode
+api modelPresets transcription
+gateway.heartbeat gateway.restartMode
+channels.telegram channels.discord channels.whatsapp channels.feishu channels.dingtalk channels.slack channels.email
+channels.mochat channels.qq channels.matrix channels.weixin channels.wecom channels.mattermost channels.msteams
+channels.signal channels.napcat channels.websocket channels.showReasoning channels.sendMaxRetries channels.streaming
+channels.transcriptionProvider channels.transcriptionLanguage
 agents.defaults.botIcon agents.defaults.botName agents.defaults.consolidationRatio agents.defaults.contextBlockLimit
 agents.defaults.contextWindowTokens agents.defaults.disabledSkills agents.defaults.dream agents.defaults.failOnToolError
 agents.defaults.fallbackModels agents.defaults.idleCompactAfterMinutes agents.defaults.idleCompactCheckIntervalSeconds

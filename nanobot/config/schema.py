@@ -138,15 +138,73 @@ class ToolsConfig:
     file: FileConfig = key(FileConfig(), "The file tools.")
 
 
+GroupPolicy = Literal["mention", "open", "allowlist"]
+OnParked = Literal["keep", "exit"]
+
+
+@attrs.frozen
+class ChannelConfig:
+    """What every channel has."""
+
+    enabled: bool = key(False, "Connect to this network.")
+    allow_from: tuple[str, ...] = key(
+        (), "Users who may talk to the assistant; empty: nobody but owners and paired users; *: everybody."
+    )
+    group_policy: GroupPolicy = key(
+        "mention", "What is answered in groups: mention, open (everything), or allowlist (groups named)."
+    )
+    group_allow_from: tuple[str, ...] = key((), "Groups that are answered under allowlist, by their ids.")
+    send_progress: bool | None = key(None, "As channels.sendProgress, for this channel.")
+    send_tool_hints: bool | None = key(None, "As channels.sendToolHints, for this channel.")
+
+
+@attrs.frozen
+class WebConfig(ChannelConfig):
+    """The page that the gateway serves."""
+
+    enabled: bool = key(True, "Serve the page's chat.")
+
+
+@attrs.frozen
+class ChannelsConfig:
+    send_progress: bool = key(True, "Send what the model says between its steps.")
+    send_tool_hints: bool = key(False, "Send a line for each tool that is used.")
+    web: WebConfig = key(WebConfig(), "The page's chat.")
+
+
+@attrs.frozen
+class RestartConfig:
+    """How a channel that failed is started again."""
+
+    first_s: float = key(
+        1.0, "Seconds before the first restart; each further one waits twice as long.", minimum=0.05, maximum=3600
+    )
+    longest_s: float = key(60.0, "Most seconds before a restart.", minimum=0.05, maximum=86400)
+    park_after: int = key(10, "Failures in a row after which it is parked.", minimum=1, maximum=1000)
+    healthy_s: float = key(300.0, "Seconds of health after which failures are forgotten.", minimum=0.1, maximum=86400)
+    slow_retry_s: float = key(900.0, "Seconds between attempts while parked for a passing cause.", minimum=0.1, maximum=86400)
+
+
 @attrs.frozen
 class GatewayConfig:
     owners: tuple[str, ...] = key((), "Principals that own this assistant: channel:user or channel:account:chat:user.")
+    notify: str | None = key(None, "Session that is told what the owner should know; unset: the owner's last chat.")
+    host: str = key("127.0.0.1", "Address that the page and the health check listen on.")
+    port: int = key(18790, "Port of the page and the health check; 0: any free one.", minimum=0, maximum=65535)
+    http: bool = key(True, "Listen on host and port at all.")
+    token: Secret = key(Secret(), "Token of the page; unset: one is made and kept in the data directory.")
+    allowed_hosts: tuple[str, ...] = key(("localhost", "127.0.0.1", "::1"), "Names by which the page may be reached.")
+    drain_s: float = key(10.0, "Seconds for turns to end when the gateway stops.", minimum=0, maximum=600)
+    on_parked: OnParked = key("keep", "When a channel is parked: keep running, or exit with code 3.")
+    restarts: RestartConfig = key(RestartConfig(), "How channels are started again.")
 
 
 @attrs.frozen
 class RetentionConfig:
     tool_results_days: float = key(30.0, "Days that full tool results are kept.", minimum=0)
     tool_results_mb: float = key(500.0, "Megabytes of full tool results that are kept.", minimum=1)
+    media_days: float = key(90.0, "Days that files which came with messages are kept.", minimum=0)
+    media_mb: float = key(2000.0, "Megabytes of files which came with messages that are kept.", minimum=1)
 
 
 @attrs.frozen
@@ -157,5 +215,6 @@ class Config:
     agents: AgentsConfig = key(AgentsConfig(), "The assistant and its models.")
     providers: Mapping[str, ProviderConfig] = key({}, "Model services, by name.")
     tools: ToolsConfig = key(ToolsConfig(), "What the assistant can do.")
+    channels: ChannelsConfig = key(ChannelsConfig(), "The chat networks.")
     gateway: GatewayConfig = key(GatewayConfig(), "The daemon.")
     retention: RetentionConfig = key(RetentionConfig(), "How long things are kept.")

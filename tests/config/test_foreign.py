@@ -15,6 +15,9 @@ from nanobot.providers.registry import BY_NAME
 FILES = Path(__file__).with_name("files")
 UNSET = 'count as not set, because older versions wrote them unasked; to turn them on, add "configVersion": 1'
 NOT_USED = "not used here, known from HKUDS/nanobot: "
+THEIR_CHANNELS = "".join(
+    f"channels.{name}, " for name in "whatsapp telegram discord feishu mochat dingtalk email slack qq matrix".split()
+)
 
 
 def read(name: str, change: dict[str, Any] | None = None, *, into: Path | None = None) -> tuple[Config, tuple[str, ...]]:
@@ -31,7 +34,7 @@ def test_an_early_file_with_every_key_written_out() -> None:
     config, warnings = read("early.json")
     assert warnings == (
         f"gateway.host: 0.0.0.0 and tools.restrictToWorkspace: false {UNSET}",
-        NOT_USED + "channels, gateway.port, gateway.heartbeat, tools.web, tools.mcpServers",
+        NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web, tools.mcpServers",
     )
     defaults = config.agents.defaults
     assert (defaults.model, defaults.temperature, defaults.memory_window) == ("anthropic/claude-opus-4-5", 0.1, 100)
@@ -45,8 +48,8 @@ def test_a_late_file() -> None:
         "tools.exec.timeout: 0 (no limit) counts as 86400 seconds here",
         NOT_USED
         + "agents.defaults.modelPreset, agents.defaults.fallbackModels, agents.defaults.contextWindowTokens, "
-        + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, channels, "
-        + "gateway.host, gateway.restartMode, api, transcription, tools.web, tools.exec.sandbox, tools.my, "
+        + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, "
+        + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, tools.web, tools.exec.sandbox, tools.my, "
         + "tools.ssrfWhitelist, providers.bedrock",
     )
     assert config.providers["openrouter"].api_key == Secret("sk-or-1")
@@ -58,7 +61,7 @@ def test_a_late_file() -> None:
 def test_with_our_version_the_defaults_that_open_the_machine_count(tmp_path: Path) -> None:
     config, warnings = read("early.json", {"configVersion": 1}, into=tmp_path)
     assert not config.tools.restrict_to_workspace
-    assert warnings == (NOT_USED + "channels, gateway.host, gateway.port, gateway.heartbeat, tools.web, tools.mcpServers",)
+    assert warnings == (NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web, tools.mcpServers",)
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, True), (False, True)])
