@@ -36,6 +36,7 @@ bench:
     {{run}} python -W ignore::ResourceWarning -m tests.bench.turn_cost
     {{run}} python -m tests.bench.session_cost
     {{run}} python -m tests.bench.startup
+    {{run}} python -W ignore::ResourceWarning -m tests.bench.gateway_cost
 
 # the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:

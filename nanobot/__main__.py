@@ -24,6 +24,13 @@ def main() -> int:
             print(text.read(), end="")
         return 0
 
+    if "--health" in arguments:
+        from nanobot.cli.health import quick  # noqa: PLC0415
+
+        code = quick(arguments)
+        if code is not None:
+            return code
+
     gc.set_threshold(COLLECT_AFTER)
     from nanobot.cli.app import run_cli  # noqa: PLC0415 -- what this module is there to put off
 

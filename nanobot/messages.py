@@ -115,6 +115,8 @@ class Inbound:
     attachments: tuple[Attachment, ...] = ()
     tainted: bool = False
     """The text was not written by the principal (forwarded mail, a page, a stranger's file)."""
+    direct: bool = True
+    """From a private chat; else from a group, where others read what is answered."""
 
 
 @attrs.frozen
@@ -129,6 +131,10 @@ class Outbound:
     attachments: tuple[Attachment, ...] = ()
     failed: bool = False
     """The turn ended without an answer of the model; the text says why."""
+    origin: str = ""
+    """The session, if another, whose turn sent it here by `message`: what becomes of it is told there."""
+    request: str = ""
+    """Id under which it was asked for, by `message` or from another session: it is taken once. Empty for a reply."""
 
 
 @attrs.frozen

@@ -6,11 +6,15 @@ Fills the session's `Hands` port. Cancelling it leaves nothing of the call behin
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
 import trio
 
+from nanobot.agent.post import Post
+from nanobot.config.paths import Places
+from nanobot.config.schema import Config
 from nanobot.journal import names
 from nanobot.messages import CallId, CallState, Principal, SessionKey
 from nanobot.session import events as ev
@@ -19,31 +23,36 @@ from nanobot.session.state import ImpossibleEvent, Session, Turn
 from nanobot.tools.port import Result, ToolTurn
 from nanobot.tools.registry import Tools
 
+OWNERS_ONLY = "Refused: {} is for the owner of this assistant only."
 
-@attrs.frozen
+
+@attrs.define(eq=False)
 class ToolHands:
     """See the module. One for all sessions."""
 
-    tools: Tools
-    workspace: Path
-    data: Path
-    results: Path
-    """Folder under which each session has one for its full results."""
-    restrict: bool
-    deadline_s: float
-    """For calls of tools without a deadline of their own."""
-    clock: Callable[[], float]
-    owner: Callable[[str], bool]
+    _config: Config
+    _tools: Tools
+    _workspace: Path
+    _places: Places
+    _clock: Callable[[], float]
+    _owns: Callable[[str], bool]
     """Whether a principal owns this assistant."""
+    _post: Post
+
+    def reconfigure(self, config: Config, tools: Tools) -> None:
+        """For the calls that begin from now on."""
+        self._config, self._tools = config, tools
 
     async def run(self, session: Session, turn: Turn, call: CallId, show: Show) -> ev.CallEnded:
         found = next((c for c in turn.reply.calls if c.id == call), None)
         if found is None:
             raise ImpossibleEvent(f"turn {turn.number} has no call {call}")
-        deadline = self.tools.timeout_of(found.name) or self.deadline_s
+        if not self._tools.allowed(found.name, owner=self._owns(turn.principal)):  # it was not offered; the model made it up
+            return ev.CallEnded(turn.number, call, self._clock(), CallState.REFUSED, OWNERS_ONLY.format(found.name))
+        deadline = self._tools.timeout_of(found.name) or self._config.agents.defaults.deadlines.tool
         context = self._turn(session, turn, call, show)
         with trio.move_on_after(deadline) as scope:
-            result = await self.tools.run(found.name, found.arguments, context)
+            result = await self._tools.run(found.name, found.arguments, context)
         if scope.cancelled_caught:
             result = Result(
                 f"Error: {found.name} was ended after {deadline:g} seconds; its effects may have happened.", failed=True
@@ -51,7 +60,7 @@ class ToolHands:
         return ev.CallEnded(
             turn.number,
             call,
-            self.clock(),
+            self._clock(),
             CallState.FAILED if result.failed else CallState.DONE,
             result.text,
             result.full,
@@ -61,15 +70,17 @@ class ToolHands:
 
     def _turn(self, session: Session, turn: Turn, call: CallId, show: Show) -> ToolTurn:
         key = SessionKey.parse(session.key)
-        results = self.results / names.encode(session.key)
+        results, media = (folder / names.encode(session.key) for folder in (self._places.results, self._places.media))
         return ToolTurn(
-            workspace=self.workspace,
+            workspace=self._workspace,
             session=key,
-            principal=Principal.parse(turn.principal, owner=self.owner(turn.principal)),
+            principal=Principal.parse(turn.principal, owner=self._owns(turn.principal)),
             call=call,
             results=results,
-            data=self.data,
-            readable=(results, self.data / "media" / names.encode(session.key)),
-            restrict=self.restrict,
+            data=self._places.data,
+            readable=(results, media),
+            media=media,
+            post=partial(self._post.send, session, turn, call),
+            restrict=self._config.tools.restrict_to_workspace,
             progress=lambda line: show(Working(turn.number, call, line)),
         )

@@ -12,7 +12,7 @@ import attrs
 from nanobot.agent import context
 from nanobot.config.schema import Config
 from nanobot.errors import ConfigError
-from nanobot.messages import Call, CallId, Effect, Principal, Reply, SessionKey
+from nanobot.messages import Call, CallId, Principal, Reply, SessionKey
 from nanobot.providers import registry
 from nanobot.providers.client import SdkMissing, SharedHttp
 from nanobot.providers.factory import open_provider
@@ -35,6 +35,7 @@ from nanobot.providers.retry import Policy, complete_with_retry
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Shown, Waiting
 from nanobot.session.state import Session, Turn
+from nanobot.tools.registry import Tools
 
 
 @attrs.frozen
@@ -51,10 +52,16 @@ class ModelMind:
     _environ: Mapping[str, str]
     _http: SharedHttp
     _system: context.SystemPrompt
-    _tools: tuple[ToolSpec, ...]
-    _effect_of: Callable[[str], Effect]
+    _tools: Tools
     _clock: Callable[[], float]
+    _owns: Callable[[str], bool]
+    """Whether a principal owns this assistant."""
     _chosen: dict[str | None, _Chosen] = attrs.field(factory=dict, init=False)
+
+    def reconfigure(self, config: Config, tools: Tools) -> None:
+        """For the calls that begin from now on."""
+        self._config, self._tools = config, tools
+        self._chosen.clear()
 
     async def think(self, session: Session, turn: Turn, show: Show) -> ev.ModelAnswered | ev.ModelFailed | ev.ContextFull:
         try:
@@ -121,7 +128,7 @@ class ModelMind:
             model=selection.model,
             system=self._system.text(),
             entries=context.entries(session.exchanges, turn.entries),
-            tools=self._tools,
+            tools=self._specs(turn),
             params=registry.params(self._config, selection),
             runtime=context.runtime_block(self._clock(), key.channel, key.chat, sender),
             cache_key=session.key,
@@ -129,8 +136,11 @@ class ModelMind:
             stream=self._config.agents.defaults.stream,
         )
 
+    def _specs(self, turn: Turn) -> tuple[ToolSpec, ...]:
+        return self._tools.specs(owner=self._owns(turn.principal))
+
     def _leaving(self, session: Session, turn: Turn, selection: Selection, system: str, *, refused: bool = False) -> int:
-        fixed = len(system) + sum(len(tool.schema) + len(tool.description) for tool in self._tools)
+        fixed = len(system) + sum(len(tool.schema) + len(tool.description) for tool in self._specs(turn))
         window = registry.context_window(self._config, selection)
         budget = context.Budget(self._config.agents.defaults.memory_window, window * context.WINDOW_SHARE, fixed)
         return context.keep_from(session.exchanges, turn.entries, budget, refused=refused)
@@ -142,7 +152,7 @@ class ModelMind:
                 CallId(f"t{turn.number}s{turn.step}c{index}"),
                 call.name,
                 call.arguments,
-                self._effect_of(call.name),
+                self._tools.effect_of(call.name),
                 principal=turn.principal,
                 extra=call.extra,
             )

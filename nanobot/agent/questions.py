@@ -1,33 +1,57 @@
-"""Questions to a session that need more than its state: `/status`, `/model`, `/sessions`. Fills the `Errands` port.
+"""Questions to a session that need more than its state: `/status`, `/model`, `/sessions`, and orders to the house.
 
-Hand-offs to other journals and consolidation have no owner yet: nothing creates them, and if a journal of a later version
-did, it says so in its format.
+Fills the `Errands` port. An order (`/restart`, `/pairing`) is the owner's, and whoever runs the house says what it does. As a
+question is asked again after a crash, what an order does for good it does `afterwards`: when its answer is on disk.
+
+Consolidation has no owner yet: nothing asks for it, and if a journal of a later version did, it says so in its format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
 from nanobot.agent.mind import ModelMind
+from nanobot.agent.post import Post
 from nanobot.errors import ConfigError
 from nanobot.journal.survey import Seen
-from nanobot.messages import SessionKey
+from nanobot.messages import Principal, SessionKey
 from nanobot.session import events as ev
-from nanobot.session.state import Errand, ImpossibleEvent, Owed, Session, Span
+from nanobot.session import records as r
+from nanobot.session.ports import Adopted, Progress
+from nanobot.session.state import Errand, Owed, Session, Span
 
 MOST_LISTED = 20
 """Sessions that `/sessions` shows, the latest first; `nanobot sessions list` has them all."""
 
 
 @attrs.frozen
+class Answer:
+    """What an order says. `afterwards` is called once, when that is on disk; must not block or raise."""
+
+    text: str
+    afterwards: Callable[[], None] | None = None
+
+
+Order = Callable[[str, Principal], Awaitable[Answer | str]]
+"""Given what stands behind the command, and who gave it."""
+
+
+@attrs.frozen
 class Questions:
-    """See the module."""
+    """See the module. `watch` must be given what the registry shows."""
 
     mind: ModelMind
     survey: Callable[[], Awaitable[tuple[Seen, ...]]]
     clock: Callable[[], float]
+    post: Post
+    owns: Callable[[str], bool]
+    """Whether a principal owns this assistant."""
+    orders: Mapping[str, Order] = {}
+    """By command, with its slash. Those of `commands.TABLE` that are missing say that no gateway runs here."""
+    _afterwards: dict[tuple[str, str], Callable[[], None]] = attrs.field(factory=dict, init=False)
+    """By session and errand."""
 
     async def run(self, session: Session, errand: Errand) -> ev.ErrandEnded:
         match errand.text:
@@ -37,15 +61,35 @@ class Questions:
                 text = f"Model: {self._model(session)}\nAnother for this session: /model NAME. The default again: /model default."
             case "/sessions":
                 text = await self._sessions()
-            case other:
-                text = f"{other} cannot be answered by this version of nanobot."
+            case line:
+                text = await self._ordered(session, errand, *line.partition(" ")[::2])
         return ev.ErrandEnded(errand.id, self.clock(), text)
 
     async def pay(self, session: Session, owed: Owed) -> ev.PaidTo:
-        raise ImpossibleEvent(f"{session.key} owes {owed.id} to {owed.to}, which nobody here can take")
+        return await self.post.pay(session, owed)
 
     async def consolidate(self, session: Session, span: Span) -> ev.Consolidated | ev.ConsolidationFailed:
         return ev.ConsolidationFailed(self.clock(), "consolidation is not there yet")
+
+    def watch(self, key: str, progress: Progress) -> None:
+        if self._afterwards and isinstance(progress, Adopted):
+            for record in progress.records:
+                if isinstance(record, r.ErrandClosed):
+                    act = self._afterwards.pop((key, record.id), None)
+                    if act is not None and record.how == "ended":
+                        act()
+
+    async def _ordered(self, session: Session, errand: Errand, name: str, rest: str) -> str:
+        if not self.owns(errand.principal):
+            return f"Only the owner can use {name}."
+        if name not in self.orders:
+            return f"{name} is for the gateway, which does not run here. Start it with: nanobot gateway"
+        answer = await self.orders[name](rest, Principal.parse(errand.principal, owner=True))
+        if isinstance(answer, str):
+            return answer
+        if answer.afterwards is not None:
+            self._afterwards[session.key, errand.id] = answer.afterwards
+        return answer.text
 
     def _model(self, session: Session) -> str:
         try:
@@ -64,7 +108,9 @@ class Questions:
         lines += [f"Waiting: {said.text[:80]}" for said in session.inbox]
         lines += [f"Not delivered yet: {p.outbound.text[:80]} ({p.error or 'on its way'})" for p in session.outbox]
         lines += [f"Open: {e.id} {e.text[:80]}" for e in session.errands if e.text != "/status"]
+        lines += [f"Owed to {owed.to}: {owed.text[:80]}" for owed in session.owed]
         lines += [f"Given up: {d.outbound.text[:80]} ({d.reason})" for d in session.dead[-3:]]
+        lines += [f"Perhaps delivered twice: {out.text[:80]}" for out in session.doubled[-3:]]
         return "\n".join(lines)
 
     async def _sessions(self) -> str:

@@ -23,9 +23,10 @@ from typing import Protocol, runtime_checkable
 import attrs
 import trio
 
+from nanobot.channels.splitting import utf16_units
 from nanobot.errors import NanobotError
 from nanobot.messages import DEFAULT_ACCOUNT, MessageId, Outbound, Receipt, SessionKey
-from nanobot.supervise.policy import Cause, ChildFailed
+from nanobot.supervise.policy import ChildFailed
 
 # --- what goes wrong
 
@@ -75,7 +76,11 @@ class Limits:
     """What a network can do."""
 
     text: int | None = None
-    """Most characters of one message, as the network counts them; None: no limit."""
+    """Most of one message, in what `length` counts; None: no limit."""
+    length: Callable[[str], int] = utf16_units
+    """How long the network finds a text, as it will be rendered."""
+    sends: int = 64
+    """Messages that it takes at once; others wait without losing time of their deadline."""
     keyed: bool = False
     """It takes our ids, so that sending a message again cannot double it."""
     edit_every_s: float | None = None
@@ -97,6 +102,7 @@ class Incoming:
     size: int | None
     """Bytes, where the network says so."""
     open: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    """Raises, as the iterator does: OSError, SendError. The message is delivered without the file then."""
 
 
 @attrs.frozen
@@ -180,7 +186,7 @@ Sign = StateSign | ToolSign | DeltaSign | VoidSign
 
 
 class Port(Protocol):
-    """What a channel is given for one life."""
+    """What a channel is given for one life. For Trio's loop only: a worker's thread hands things over first."""
 
     @property
     def folder(self) -> Path:

@@ -17,10 +17,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from nanobot.cli.chatting.answering import FAILED, tell_failure
+from nanobot.cli.chatting.meeting import meet
 from nanobot.cli.chatting.request import DEFAULT_SESSION, ChatRequest, UsageMistake, message_of, readable, session_key
 from nanobot.cli.chatting.signals import Signals, caught
 from nanobot.cli.chatting.stdio import claim, colours, is_terminal, printable, read_stdin
 from nanobot.cli.options import ConfigOption, WorkspaceOption
+from nanobot.errors import NanobotError
 
 USAGE = 2
 
@@ -55,16 +58,33 @@ def _terminals() -> bool:
 
 
 def _ask(request: ChatRequest, signals: Signals) -> int:
-    from nanobot.cli.chatting import oneshot  # noqa: PLC0415 -- see the module
+    """By the gateway, if one runs, else in this process."""
+    try:
+        met = meet(request, "ask", lambda: signals.heard)
+    except UsageMistake as mistake:
+        print(mistake, file=sys.stderr)
+        return USAGE
+    except NanobotError as error:
+        tell_failure(request, str(error))
+        return FAILED
+    if met is not None:
+        from nanobot.cli.chatting import asking  # noqa: PLC0415 -- see the module
 
-    draw: Callable[[str], str] = str
-    if is_terminal(1) and not request.as_json:
-        draw = printable
-        if request.markdown and colours(os.environ):
-            from nanobot.cli.chatting import render  # noqa: PLC0415
+        return asking.run(request, met, signals, _draw(request))
+    from nanobot.cli.chatting import oneshot  # noqa: PLC0415
 
-            draw = render.markdown
-    return oneshot.run(request, signals, draw, time.time)
+    return oneshot.run(request, signals, _draw(request), time.time)
+
+
+def _draw(request: ChatRequest) -> Callable[[str], str]:
+    """How an answer looks on this stdout."""
+    if not is_terminal(1) or request.as_json:
+        return str
+    if request.markdown and colours(os.environ):
+        from nanobot.cli.chatting import render  # noqa: PLC0415 -- rich is for Markdown on a terminal alone
+
+        return render.markdown
+    return printable
 
 
 def _talk(request: ChatRequest, signals: Signals) -> int:

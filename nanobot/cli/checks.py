@@ -5,19 +5,16 @@ A finding that is not ok ends in what mends it: a command, or an edit of the con
 
 from __future__ import annotations
 
-import enum
 import os
 import shlex
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
-
-from nanobot.archive.reading import Reader, short
-from nanobot.config.paths import Places
-from nanobot.config.schema import Config
+from nanobot.archive.reading import short
+from nanobot.cli import checks_gateway
+from nanobot.cli.findings import UNREAD, Check, Facts, Finding, bad, ok, warn
 from nanobot.config.text import read
 from nanobot.errors import ConfigError, JournalError
 from nanobot.journal.disk import RealDisk
@@ -34,94 +31,37 @@ AHEAD_S = 86_400.0
 MOST_NAMED = 5
 
 
-class Verdict(enum.StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    BAD = "bad"
-    SKIPPED = "skipped"
-
-
-@attrs.frozen
-class Finding:
-    verdict: Verdict
-    text: str
-
-
-@attrs.frozen
-class Facts:
-    """What the checks look at, beside files."""
-
-    places: Places
-    environ: Mapping[str, str]
-    config: Config | None
-    """None if it cannot be loaded: `mistakes` says why."""
-    mistakes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    python: tuple[int, int] = (0, 0)
-    encoding: str = ""
-    now: float = 0.0
-    """Seconds since the epoch."""
-    free_bytes: Callable[[str], int] = RealDisk().free_bytes
-
-    @property
-    def option(self) -> str:
-        """What to add to commands that are named."""
-        return f" --config {shlex.quote(str(self.places.config))}" if self.places.named else ""
-
-    @property
-    def reader(self) -> Reader:
-        return Reader(str(self.places.journals))
-
-
-Check = Callable[[Facts], Finding]
-
-
-def _ok(text: str) -> Finding:
-    return Finding(Verdict.OK, text)
-
-
-def _warn(text: str) -> Finding:
-    return Finding(Verdict.WARN, text)
-
-
-def _bad(text: str) -> Finding:
-    return Finding(Verdict.BAD, text)
-
-
-_UNREAD = Finding(Verdict.SKIPPED, "not looked at, because the configuration cannot be loaded")
-
-
 # --- this machine
 
 
 def python(facts: Facts) -> Finding:
     text = ".".join(map(str, facts.python))
     needed = ".".join(map(str, OLDEST_PYTHON))
-    return _ok(text) if facts.python >= OLDEST_PYTHON else _bad(f"{text} is too old: install Python {needed} or later")
+    return ok(text) if facts.python >= OLDEST_PYTHON else bad(f"{text} is too old: install Python {needed} or later")
 
 
 def encoding(facts: Facts) -> Finding:
     if facts.encoding.lower().replace("-", "") == "utf8":
-        return _ok("UTF-8")
-    return _warn(f"the terminal is set to {facts.encoding}, so some text cannot be shown: export LC_ALL=C.UTF-8")
+        return ok("UTF-8")
+    return warn(f"the terminal is set to {facts.encoding}, so some text cannot be shown: export LC_ALL=C.UTF-8")
 
 
 def clock(facts: Facts) -> Finding:
     if facts.now < EARLIEST:
-        return _bad("the clock is wrong (before 2026): set it, for instance with: sudo timedatectl set-ntp true")
+        return bad("the clock is wrong (before 2026): set it, for instance with: sudo timedatectl set-ntp true")
     try:
         latest = max((seen.at or 0.0 for seen in facts.reader.sessions()), default=0.0)
     except JournalError:
         latest = 0.0
     if latest > facts.now + AHEAD_S:
-        return _warn("a session is dated in the future, so the clock was or is wrong: sudo timedatectl set-ntp true")
-    return _ok("plausible")
+        return warn("a session is dated in the future, so the clock was or is wrong: sudo timedatectl set-ntp true")
+    return ok("plausible")
 
 
 def git(facts: Facts) -> Finding:
     if shutil.which("git", path=facts.environ.get("PATH")):
-        return _ok("found")
-    return _warn("git is not on the PATH, so the assistant cannot use it: sudo apt install git")
+        return ok("found")
+    return warn("git is not on the PATH, so the assistant cannot use it: sudo apt install git")
 
 
 # --- files and folders
@@ -129,12 +69,12 @@ def git(facts: Facts) -> Finding:
 
 def config(facts: Facts) -> Finding:
     if facts.mistakes:
-        return _bad(f"{'; '.join(facts.mistakes)}. Edit {facts.places.config}, then: nanobot config check{facts.option}")
+        return bad(f"{'; '.join(facts.mistakes)}. Edit {facts.places.config}, then: nanobot config check{facts.option}")
     if facts.warnings:
-        return _warn(f"{'; '.join(facts.warnings)}. See what is in force: nanobot config show{facts.option}")
+        return warn(f"{'; '.join(facts.warnings)}. See what is in force: nanobot config show{facts.option}")
     if not facts.places.config.exists():
-        return _warn("there is none, the defaults are in force: nanobot onboard")
-    return _ok(str(facts.places.config))
+        return warn("there is none, the defaults are in force: nanobot onboard")
+    return ok(str(facts.places.config))
 
 
 def config_mode(facts: Facts) -> Finding:
@@ -149,10 +89,10 @@ def _mode(path: Path, wanted: str) -> Finding:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
-        return _ok("not there yet")
+        return ok("not there yet")
     if mode & 0o077 == 0:
-        return _ok(f"{mode:o}")
-    return _bad(f"others on this machine can get at it (mode {mode:o}): chmod {wanted} {shlex.quote(str(path))}")
+        return ok(f"{mode:o}")
+    return bad(f"others on this machine can get at it (mode {mode:o}): chmod {wanted} {shlex.quote(str(path))}")
 
 
 def data_folder(facts: Facts) -> Finding:
@@ -161,10 +101,10 @@ def data_folder(facts: Facts) -> Finding:
 
 def workspace(facts: Facts) -> Finding:
     if facts.config is None:
-        return _UNREAD
+        return UNREAD
     folder = facts.places.workspace(facts.config)
     if not folder.exists():
-        return _warn(f"{folder} is not there yet: nanobot onboard{facts.option}")
+        return warn(f"{folder} is not there yet: nanobot onboard{facts.option}")
     return _folder(folder)
 
 
@@ -172,10 +112,10 @@ def _folder(path: Path) -> Finding:
     """Whether it, or what it will be made in, is a folder that we can write to."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir():
-        return _bad(f"{there} is a file and should be a folder: move it away, or name another folder in the configuration")
+        return bad(f"{there} is a file and should be a folder: move it away, or name another folder in the configuration")
     if not os.access(there, os.W_OK | os.X_OK):
-        return _bad(f"{there} cannot be written to: sudo chown {os.getuid()} {shlex.quote(str(there))}")
-    return _ok(str(path) if there == path else f"{path}, to be made")
+        return bad(f"{there} cannot be written to: sudo chown {os.getuid()} {shlex.quote(str(there))}")
+    return ok(str(path) if there == path else f"{path}, to be made")
 
 
 def space(facts: Facts) -> Finding:
@@ -184,30 +124,30 @@ def space(facts: Facts) -> Finding:
     try:
         free = facts.free_bytes(str(there))
     except OSError as exc:
-        return _warn(f"unknown: {exc.strerror}; look at it with: df {shlex.quote(str(there))}")
+        return warn(f"unknown: {exc.strerror}; look at it with: df {shlex.quote(str(there))}")
     if free >= RESERVE:
-        return _ok(f"{free / 2**20:,.0f} MiB free")
+        return ok(f"{free / 2**20:,.0f} MiB free")
     text = f"{free / 2**20:,.0f} MiB free, less than the {RESERVE / 2**20:.0f} that running work may need. Free some: df"
-    return _bad(f"{text} {shlex.quote(str(there))}")
+    return bad(f"{text} {shlex.quote(str(there))}")
 
 
 def lock(facts: Facts) -> Finding:
     try:
         fd = os.open(facts.places.lock, os.O_RDONLY)
     except FileNotFoundError:
-        return _ok("nanobot is not running")
+        return ok("nanobot is not running")
     except OSError as exc:
-        return _bad(f"{facts.places.lock} cannot be opened: {exc.strerror}: rm {shlex.quote(str(facts.places.lock))}")
+        return bad(f"{facts.places.lock} cannot be opened: {exc.strerror}: rm {shlex.quote(str(facts.places.lock))}")
     try:
         holder = RealDisk().holder(fd)
     finally:
         os.close(fd)
     if holder is None:
-        return _ok("nanobot is not running")
+        return ok("nanobot is not running")
     if Path(f"/proc/{holder}").exists():
-        return _ok(f"nanobot is running (process {holder})")
+        return ok(f"nanobot is running (process {holder})")
     text = f"process {holder} is gone, and a child of it still holds the data directory"
-    return _warn(f"{text}; see which: lslocks -o PID,COMMAND,PATH")
+    return warn(f"{text}; see which: lslocks -o PID,COMMAND,PATH")
 
 
 def earlier_files(facts: Facts) -> Finding:
@@ -216,9 +156,9 @@ def earlier_files(facts: Facts) -> Finding:
     folders += [] if facts.config is None else [facts.places.workspace(facts.config) / "sessions"]
     found = sorted({str(path.parent) for folder in folders for path in folder.rglob("*.jsonl")})
     if not found:
-        return _ok("none")
+        return ok("none")
     text = f"sessions of HKUDS/nanobot are in {', '.join(found[:MOST_NAMED])}"
-    return _warn(f"{text}; they stay as they are and are not read yet: nanobot guide differences")
+    return warn(f"{text}; they stay as they are and are not read yet: nanobot guide differences")
 
 
 # --- sessions
@@ -228,11 +168,11 @@ def sessions(facts: Facts) -> Finding:
     try:
         found = facts.reader.sessions()
     except JournalError as exc:
-        return _bad(f"{exc}: ls -la {shlex.quote(str(facts.places.journals))}")
+        return bad(f"{exc}: ls -la {shlex.quote(str(facts.places.journals))}")
     troubles = [f"{short(seen.key)}: {trouble}" for seen in found if (trouble := _trouble(facts, seen.key))]
     if troubles:
-        return _bad(f"{_some(troubles)}. See what can be read: nanobot sessions show KEY --all{facts.option}")
-    return _ok(f"{len(found)} readable")
+        return bad(f"{_some(troubles)}. See what can be read: nanobot sessions show KEY --all{facts.option}")
+    return ok(f"{len(found)} readable")
 
 
 def _trouble(facts: Facts, key: str) -> str:
@@ -249,8 +189,8 @@ def unfinished(facts: Facts) -> Finding:
     except JournalError:
         found = []
     if not found:
-        return _ok("none")
-    return _warn(f"{_some(found)}. Opening one goes on with it: nanobot chat --session {shlex.quote(found[0])}{facts.option}")
+        return ok("none")
+    return warn(f"{_some(found)}. Opening one goes on with it: nanobot chat --session {shlex.quote(found[0])}{facts.option}")
 
 
 def _some(items: list[str]) -> str:
@@ -263,28 +203,28 @@ def _some(items: list[str]) -> str:
 
 def model(facts: Facts) -> Finding:
     if facts.config is None:
-        return _UNREAD
+        return UNREAD
     try:
         chosen = select(facts.config, facts.environ)
     except ConfigError as exc:
-        return _bad("; ".join(exc.mistakes))
+        return bad("; ".join(exc.mistakes))
     if chosen.spec.wire is Wire.DEMO:
         text = "the built-in demo answers, which is no language model"
-        return _warn(f"{text}: set ANTHROPIC_API_KEY, or choose a service: nanobot onboard")
+        return warn(f"{text}: set ANTHROPIC_API_KEY, or choose a service: nanobot onboard")
     if chosen.spec.kind in (Kind.VENDOR, Kind.GATEWAY) and not chosen.key:
-        return _warn(f"{chosen.provider} has no key; if it needs one, set providers.{chosen.provider}.apiKey")
-    return _ok(f"{chosen.model or 'the first that the server lists'}, from {chosen.provider}")
+        return warn(f"{chosen.provider} has no key; if it needs one, set providers.{chosen.provider}.apiKey")
+    return ok(f"{chosen.model or 'the first that the server lists'}, from {chosen.provider}")
 
 
 def keys(facts: Facts) -> Finding:
     """Whether keys stand in the file as they are."""
     found = _plain_keys(facts.places.config) if facts.places.config.exists() else []
     if not found:
-        return _ok("none in plain text")
+        return ok("none in plain text")
     spec = BY_NAME.get(normal(found[0]))
     variable = spec.env[0] if spec and spec.env else f"{normal(found[0]).upper()}_API_KEY"
     where = ", ".join(f"providers.{name}.apiKey" for name in found)
-    return _warn(f'{where} in plain text; better in the environment, and here: "apiKey": "${{{variable}}}"')
+    return warn(f'{where} in plain text; better in the environment, and here: "apiKey": "${{{variable}}}"')
 
 
 def _plain_keys(path: Path) -> list[str]:
@@ -305,19 +245,19 @@ def _has_plain_key(section: Json) -> bool:
 
 def owners(facts: Facts) -> Finding:
     if facts.config is None:
-        return _UNREAD
+        return UNREAD
     if facts.config.gateway.owners:
-        return _ok(", ".join(facts.config.gateway.owners))
-    return _warn('only this terminal is the owner; name yourself in chat apps: "gateway": {"owners": ["telegram:12345"]}')
+        return ok(", ".join(facts.config.gateway.owners))
+    return warn('only this terminal is the owner; name yourself in chat apps: "gateway": {"owners": ["telegram:12345"]}')
 
 
 def sandbox(facts: Facts) -> Finding:
     if facts.config is None:
-        return _UNREAD
+        return UNREAD
     if not facts.config.tools.exec.enable:
-        return _ok("not needed: exec is off")
+        return ok("not needed: exec is off")
     text = "commands of the assistant run with your rights, without a sandbox"
-    return _warn(text + '; to forbid them: "tools": {"exec": {"enable": false}}')
+    return warn(text + '; to forbid them: "tools": {"exec": {"enable": false}}')
 
 
 CHECKS: Mapping[str, Check] = {
@@ -332,6 +272,10 @@ CHECKS: Mapping[str, Check] = {
     "space": space,
     "workspace": workspace,
     "running": lock,
+    "gateway": checks_gateway.gateway,
+    "socket": checks_gateway.control_socket,
+    "address": checks_gateway.address,
+    "open to all": checks_gateway.open_channels,
     "sessions": sessions,
     "unfinished": unfinished,
     "earlier files": earlier_files,

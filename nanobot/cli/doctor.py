@@ -15,7 +15,8 @@ import attrs
 from cyclopts import Parameter
 
 from nanobot.cli import probe
-from nanobot.cli.checks import Facts, Finding, Verdict, examine
+from nanobot.cli.checks import examine
+from nanobot.cli.findings import Facts, Finding, Verdict
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import opened, say, say_json
 from nanobot.config.paths import places

@@ -5,7 +5,7 @@ Nothing is sent but the key, to the address that a chat would use.
 
 from __future__ import annotations
 
-from nanobot.cli.checks import Facts, Finding, Verdict
+from nanobot.cli.findings import Facts, Finding, Verdict
 from nanobot.errors import ConfigError
 from nanobot.providers.registry import Selection, select
 from nanobot.providers.services import Wire

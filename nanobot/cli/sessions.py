@@ -1,6 +1,7 @@
 """`nanobot sessions`: list, show, export and delete conversations.
 
-All but `delete` only read: they work while a chat or the gateway uses the session, take no lock and change nothing.
+All but `delete` only read: they work while a chat or the gateway uses the session, take no lock and change nothing. A running
+gateway is asked to let go of a session that is to be deleted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from nanobot.archive.tombstone import delete as forget
 from nanobot.cli import transcript
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import Cancelled, ask, opened, say, tell, tell_warnings
+from nanobot.cli.texts import plain, when
+from nanobot.config.paths import Places
 from nanobot.config.write import replace
+from nanobot.control import client
+from nanobot.control.client import Refused
 from nanobot.errors import InUse, NanobotError
 from nanobot.journal import names
 from nanobot.journal.journal import Journals
@@ -27,6 +32,11 @@ from nanobot.journal.segment import NOW, Owes
 from nanobot.journal.survey import Seen
 from nanobot.messages import SessionKey
 from nanobot.wire import Json
+
+RELEASES = 5
+"""How often a gateway is asked to let go of a session that somebody speaks in."""
+RELEASE_S = 65.0
+"""Seconds: a turn that is under way is waited for, and the gateway gives up before."""
 
 app = App(name="sessions", help="List and show conversations.", version_flags=[])
 KeyArgument = Annotated[str, Parameter(help="The session, as `nanobot sessions list` shows it.")]
@@ -53,9 +63,9 @@ def list_(*, config: ConfigOption = None, json: JsonOption = False) -> None:
         return
     if not found:
         say("There are no sessions yet. Begin one: nanobot chat")
-    width = max((len(transcript.plain(short(seen.key))) for seen in found), default=0)
+    width = max((len(plain(short(seen.key))) for seen in found), default=0)
     for seen in found:
-        say(f"{transcript.plain(short(seen.key)):<{width}}  {_line(seen)}".rstrip())
+        say(f"{plain(short(seen.key)):<{width}}  {_line(seen)}".rstrip())
 
 
 @app.command(sort_key=2)
@@ -114,13 +124,40 @@ def delete(
         return
     name = archive.session.key
     try:
-        forget(Journals(str(places.journals)), name, time.time())
+        _forget(places, name)
         _remove_results(places.results / names.encode(name))
     except InUse as exc:
         raise NotDeleted(f"{exc}. End that first; nothing was deleted") from exc
+    except Refused as exc:
+        raise NotDeleted(f"{exc}. Nothing was deleted") from exc
     except OSError as exc:
         raise NotDeleted(f"Deleted, but not all results of its tools: {exc.filename}: {exc.strerror}") from exc
     say(f"Deleted {short(name)}.")
+
+
+def _forget(places: Places, name: str) -> None:
+    """Delete it under its lock, which a running gateway is asked for: who speaks meanwhile takes it back, so again.
+
+    Raises: InUse, Refused, NotAnswering, JournalError.
+    """
+    for attempt in range(1, RELEASES + 1):
+        released = _released(places.data, name)
+        try:
+            forget(Journals(str(places.journals)), name, time.time())
+        except InUse:
+            if not released or attempt == RELEASES:
+                raise
+        else:
+            return
+
+
+def _released(data: Path, name: str) -> bool:
+    """Whether a gateway let go of the session. Raises: Refused, NotAnswering."""
+    try:
+        client.ask(data, {"do": "release", "key": name}, RELEASE_S)
+    except client.NotRunning:
+        return False
+    return True
 
 
 def _agreed(question: str) -> bool:
@@ -155,7 +192,7 @@ def _conversation(reader: Reader, text: str, *, everything: bool) -> Archive:
         known = {name: seen for seen in reader.sessions() for name in (seen.key, short(seen.key))}
         near = difflib.get_close_matches(text, known, n=1)
         hint = f"Did you mean {short(known[near[0]].key)}?" if near else "See: nanobot sessions list"
-        raise NoSession(f"There is no session {transcript.plain(text)}. {hint}")
+        raise NoSession(f"There is no session {plain(text)}. {hint}")
     return archive
 
 
@@ -169,7 +206,7 @@ def _question(archive: Archive) -> str:
 
 
 def _line(seen: Seen) -> str:
-    last = "                " if seen.at is None else transcript.when(seen.at)
+    last = "                " if seen.at is None else when(seen.at)
     return f"{last}  {_size(seen.size):>8}  {seen.trouble or _owes(seen.owes)}"
 
 
@@ -186,7 +223,7 @@ def _owes(owes: Owes) -> str:
         case str():
             return f"waits for {owes.partition(':')[2] or owes}"
         case _:
-            return f"goes on at {transcript.when(owes)}"
+            return f"goes on at {when(owes)}"
 
 
 def _as_json(seen: Seen) -> Json:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from nanobot.archive.conversation import Archive, Past
 from nanobot.archive.reading import short
+from nanobot.cli.texts import plain, when
 from nanobot.messages import Attachment, Call, Entry, Exchange, Note, Principal, Reply, Said, TurnEnd
 from nanobot.session.state import Session
 from nanobot.wire import Json, JsonObject
@@ -20,18 +20,6 @@ from nanobot.wire import Json, JsonObject
 RESULT_LINES = 8
 RESULT_CHARS = 800
 """Of a tool's result on the terminal: enough to see what came, little enough to go on reading."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def when(at: float) -> str:
-    """Local time to the minute."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def plain(text: str) -> str:
-    """The text without what a terminal obeys or an encoder refuses."""
-    visible = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    return visible.encode("utf-8", "backslashreplace").decode()
 
 
 def _who(said: Said) -> str:

@@ -57,6 +57,11 @@ class Places:
         return self.data / "history" / "cli_history"
 
     @property
+    def pairing(self) -> Path:
+        """Who was let in."""
+        return self.data / "pairing.json"
+
+    @property
     def lock(self) -> Path:
         """Held shared by chats in the terminal, exclusively by the gateway."""
         return self.data / "lock"
@@ -76,6 +81,8 @@ def places(option: Path | None = None) -> Places:
 
 
 def made(folder: Path) -> Path:
-    """The folder, created with mode 0700 if it was missing; one that exists is left as it is. Raises: OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The folder, it and those above it created with mode 0700 if missing; what exists is left as it is. Raises: OSError."""
+    if not folder.parent.exists():
+        made(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder

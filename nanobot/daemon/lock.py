@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from nanobot.config.paths import Places, made
 from nanobot.errors import InUse
@@ -34,19 +35,16 @@ def alone(places: Places, *, patience_s: float = PATIENCE_S) -> Iterator[int]:
         yield lock
 
 
-def holder(places: Places) -> int | None:
-    """Process id of who holds the lock, None if nobody does or it is not known."""
+def is_held(file: Path) -> bool:
+    """Whether anybody holds the lock. Raises: OSError, but not for a lock that was never made."""
     try:
-        lock = os.open(places.lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
+        lock = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return RealDisk().holder(lock)
+        return not _taken(lock, fcntl.LOCK_EX)
     finally:
         os.close(lock)
-    return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import trio
@@ -19,26 +19,29 @@ from loguru import logger
 from nanobot.agent.context import SystemPrompt
 from nanobot.agent.hands import ToolHands
 from nanobot.agent.mind import ModelMind
-from nanobot.agent.questions import Questions
-from nanobot.archive import legacy
+from nanobot.agent.post import Post
+from nanobot.agent.questions import Order, Questions
+from nanobot.archive.takeover import taken_over
 from nanobot.config.paths import Places, made
 from nanobot.config.schema import Config
-from nanobot.errors import DiskFull, JournalError
+from nanobot.errors import DiskFull
 from nanobot.gateway import starts
-from nanobot.gateway.sweep import sweep_results
+from nanobot.gateway.sweep import sweep_all
 from nanobot.journal.journal import RESERVE, Journals
 from nanobot.journal.store import Store
-from nanobot.journal.writers import open_writers
-from nanobot.messages import Inbound, Principal, Said, SessionKey, TurnNumber
+from nanobot.journal.writers import Writers, open_writers
+from nanobot.messages import Inbound, Said
 from nanobot.providers.client import open_http
+from nanobot.security.access import Access
+from nanobot.security.pairing import Pairing
 from nanobot.session import commands
 from nanobot.session import events as ev
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Outlet, Progress, Services
-from nanobot.session.registry import Registry
-from nanobot.session.state import Session
-from nanobot.tools.registry import Tools, build_tools
+from nanobot.session.registry import Registry, Watch
+from nanobot.tools.registry import build_tools
 
+SWEEP_S = 86400.0
 SPACE_KNOWN_S = 5.0
 """Seconds that a look at the free space is good for: a chat cannot fill the reserve in less."""
 
@@ -51,6 +54,10 @@ class House:
     store: Store
     mind: ModelMind
     clock: Callable[[], float]
+    resumes: bool
+    """False: it died too often of late, so that nothing that was unfinished was taken up."""
+    reconfigure: Callable[[Config], None]
+    """The next model call and the next tool call use this."""
     _space_known_until: float = attrs.field(default=0.0, init=False)
 
     async def deliver(self, inbound: Inbound) -> None:
@@ -86,73 +93,58 @@ async def open_house(
     drain_s: float,
     inherit_fds: tuple[int, ...] = (),
     clock: Callable[[], float] = time.time,
+    orders: Mapping[str, Order] | None = None,
+    owns: Callable[[str], bool] | None = None,
+    keyed: Callable[[str], bool] = lambda _session: True,
+    on_drained: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[House]:
     """The house for as long as the block lasts. Raises: JournalUnwritable, OSError if the data directory cannot be made."""
     made(places.data)
     workspace = made(places.workspace(config))
-    tools = build_tools(config, environ=environ, inherit_fds=inherit_fds)
+    offered = partial(build_tools, environ=environ, inherit_fds=inherit_fds)
+    owns = owns or Access(Pairing(places.pairing, logger.error), clock, config.gateway).owns
     async with open_http() as http, open_writers() as writers:
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
-        mind = ModelMind(config, environ, http, SystemPrompt(workspace), tools.specs(), tools.effect_of, clock)
-        hands = _hands(config, places, workspace, tools, clock)
-        deadline = config.agents.defaults.deadlines.turn
-        services = Services(mind, hands, outlet, Questions(mind, store.survey, clock), clock, deadline)
-        limits = Limits(config.agents.defaults.max_tool_iterations)
-        earlier = partial(_imported, workspace=workspace, data=places.data)
+        tools, post = offered(config), Post(clock)
+        mind = ModelMind(config, environ, http, SystemPrompt(workspace), tools, clock, owns)
+        hands = ToolHands(config, tools, workspace, places, clock, owns, post)
+        questions = Questions(mind, store.survey, clock, post, owns, orders or {})
+        services = Services(mind, hands, outlet, questions, clock, config.agents.defaults.deadlines.turn, keyed)
+        watchers = (questions.watch, post.watch, watch)
+        earlier = partial(taken_over, workspace=workspace, data=places.data)
+
+        def reconfigure(new: Config) -> None:
+            tools = offered(new)
+            mind.reconfigure(new, tools)
+            hands.reconfigure(new, tools)
+            registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))
+
         with starts.counted(places.data, clock()) as resume:
-            registry = Registry(store, services, limits, watch, earlier, resume=resume)
+            registry = Registry(store, services, _limits(config), partial(_tell_all, watchers), earlier, resume=resume)
+            post.sessions = registry
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(registry.run, resume_all=resume_all))
-                sweep = partial(sweep_results, places.results, config.retention, clock())
-                nursery.start_soon(writers.run, "sweep of tool results", sweep)
+                nursery.start_soon(_sweep_daily, writers, lambda: sweep_all(places, config.retention, clock()))
                 try:
-                    yield House(registry, store, mind, clock)
+                    yield House(registry, store, mind, clock, resume, reconfigure)
                 finally:
                     with trio.move_on_after(drain_s, shield=True):
                         await registry.drain(clock())
+                    on_drained()
                     nursery.cancel_scope.cancel()
 
 
-def _hands(config: Config, places: Places, workspace: Path, tools: Tools, clock: Callable[[], float]) -> ToolHands:
-    return ToolHands(
-        tools,
-        workspace,
-        places.data,
-        places.results,
-        config.tools.restrict_to_workspace,
-        config.agents.defaults.deadlines.tool,
-        clock,
-        _owns(config),
-    )
+async def _sweep_daily(writers: Writers, sweep: Callable[[], int]) -> NoReturn:
+    while True:
+        await writers.run("sweep of results and files", sweep)
+        await trio.sleep(SWEEP_S)
 
 
-def _owns(config: Config) -> Callable[[str], bool]:
-    """Whether a principal is one of `gateway.owners`, or speaks through the terminal."""
-    owners = set(config.gateway.owners)
-
-    def owns(text: str) -> bool:
-        who = Principal.parse(text)
-        return who.channel == "cli" or text in owners or f"{who.channel}:{who.user}" in owners
-
-    return owns
+def _limits(config: Config) -> Limits:
+    return Limits(config.agents.defaults.max_tool_iterations)
 
 
-def _imported(key: SessionKey, *, workspace: Path, data: Path) -> Session | None:
-    """What HKUDS/nanobot left of this conversation; its file stays as it is."""
-    source = legacy.find(key, workspace=workspace, data=data)
-    if source is None:
-        return None
-    try:
-        imported = legacy.load(source, key)
-    except OSError as exc:
-        raise JournalError(f"the earlier conversation in {source} cannot be read: {exc.strerror}") from exc
-    logger.info(
-        "imported {} exchanges of {} from {}, {} lines skipped", len(imported.exchanges), key, source, imported.skipped_lines
-    )
-    return Session(
-        str(key),
-        exchanges=imported.exchanges[imported.cursor :],
-        base=imported.cursor,
-        next_turn=TurnNumber(len(imported.exchanges) + 1),
-    )
+def _tell_all(watchers: tuple[Watch, ...], key: str, progress: Progress) -> None:
+    for watch in watchers:
+        watch(key, progress)

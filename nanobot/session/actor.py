@@ -117,6 +117,10 @@ class Actor:
         """Hand over an event that nobody waits for. Lost if the actor has ended: only for what a start finds out anew."""
         self._put(_Mail(event))
 
+    def reconfigure(self, services: Services, limits: Limits) -> None:
+        """What begins from now on uses these."""
+        self._services, self._limits = services, limits
+
     def hurry(self) -> None:
         """Retire as soon as nothing runs, instead of when it has been idle."""
         self._idle_s = 0.0
@@ -223,9 +227,6 @@ class Actor:
         self._mail.append(mail)
         self._came.set()
 
-    def _post(self, event: ev.Event) -> None:
-        self._put(_Mail(event))
-
     def _stop_at_once(self, event: ev.Event) -> None:
         """Cancel before the line is written: a slow disk must not delay a stop. A copy of an old one stops nothing."""
         match event:
@@ -300,11 +301,11 @@ class Actor:
         if self._turn is live:
             self._turn = None
         if live.scope.cancel_called:
-            self._post(ev.TurnEmptied(live.number, self._now()))
+            self.tell(ev.TurnEmptied(live.number, self._now()))
 
     async def _watch_deadline(self, number: TurnNumber) -> None:
         await trio.sleep(self._services.turn_deadline)
-        self._post(ev.DeadlinePassed(number, self._now()))
+        self.tell(ev.DeadlinePassed(number, self._now()))
 
     def _close_ended_turn(self) -> None:
         """The state has no such turn any more: its scope ends, with nothing running in it."""
@@ -317,7 +318,7 @@ class Actor:
         if self._turn is not None and self._turn.number == number:
             self._turn.scope.cancel(reason="stop")
         else:  # nothing of it runs: a consolidation had its place, or the start found it stopping
-            self._post(ev.TurnEmptied(number, self._now()))
+            self.tell(ev.TurnEmptied(number, self._now()))
 
     def _cancel(self, key: ErrandId | Span) -> None:
         scope = self._scopes.get(key)
@@ -327,41 +328,38 @@ class Actor:
     async def _think(self, number: TurnNumber, number_of_step: int) -> None:
         turn = self.session.turn
         if turn is not None and (turn.number, turn.step) == (number, number_of_step):
-            self._post(await self._services.mind.think(self.session, turn, self._show))
+            self.tell(await self._services.mind.think(self.session, turn, self._show))
 
     async def _run_call(self, number: TurnNumber, call: CallId) -> None:
         turn = self.session.turn
         if turn is not None and turn.number == number:
-            self._post(await self._services.hands.run(self.session, turn, call, self._show))
+            self.tell(await self._services.hands.run(self.session, turn, call, self._show))
 
     async def _send(self, out: str, part: int) -> None:
         pending = next((p for p in self.session.outbox if p.outbound.id == out), None)
         try:
             if pending is not None:
-                self._post(await self._services.outlet.send(self.session, pending, part))
+                self.tell(await self._services.outlet.send(self.session, pending, part))
         finally:
             self._sending = False
 
     async def _run_errand(self, errand_id: ErrandId) -> None:
         errand = self.session.errand(errand_id)
-        if errand is None:
-            return
-        with trio.CancelScope() as scope:
-            self._scopes[errand_id] = scope
-            try:
-                self._post(await self._services.errands.run(self.session, errand))
-            finally:
-                self._scopes.pop(errand_id, None)
-                self._came.set()
+        if errand is not None:
+            await self._alone(errand_id, partial(self._services.errands.run, self.session, errand))
 
     async def _pay(self, owed: Owed) -> None:
-        self._post(await self._services.errands.pay(self.session, owed))
+        self.tell(await self._services.errands.pay(self.session, owed))
 
     async def _consolidate(self, span: Span) -> None:
+        await self._alone(span, partial(self._services.errands.consolidate, self.session, span))
+
+    async def _alone(self, key: ErrandId | Span, work: Callable[[], Awaitable[ev.Event]]) -> None:
+        """In a scope of its own, by which it is cancelled."""
         with trio.CancelScope() as scope:
-            self._scopes[span] = scope
+            self._scopes[key] = scope
             try:
-                self._post(await self._services.errands.consolidate(self.session, span))
+                self.tell(await work())
             finally:
-                self._scopes.pop(span, None)
+                self._scopes.pop(key, None)
                 self._came.set()

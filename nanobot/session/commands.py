@@ -21,6 +21,8 @@ TABLE = {
     "/model": "show the model, or choose one for this session: /model NAME, /model default",
     "/status": "show what this session does and which model it uses",
     "/sessions": "list the sessions",
+    "/restart": "restart the gateway (owner only)",
+    "/pairing": "let people in who asked (owner only): /pairing list, approve CODE, deny CODE, revoke CHANNEL USER",
     "/help": "list the commands",
 }
 """Name and line of help, in the order of `/help`."""
@@ -49,9 +51,11 @@ def read(text: str, check_model: ModelCheck) -> ev.Command | None:
         case "/help" | "/start":
             return ev.Tell(help_text())
         case "/model" if rest:
-            return _choose(rest, check_model)
+            return ev.ChooseModel(None) if rest == "default" else ev.ChooseModel(rest, check_model(rest))
         case "/model" | "/status" | "/sessions":
             return ev.Ask(word.partition("@")[0].lower())
+        case "/restart" | "/pairing" as order:
+            return ev.Ask(f"{order} {rest}".strip())
         case "/approve":
             return ev.Approve(ErrandId(rest))
         case "/deny":
@@ -63,10 +67,6 @@ def read(text: str, check_model: ModelCheck) -> ev.Command | None:
 def help_text() -> str:
     width = max(map(len, TABLE))
     return "\n".join(f"{name:<{width}}  {line}" for name, line in TABLE.items())
-
-
-def _choose(name: str, check_model: ModelCheck) -> ev.ChooseModel:
-    return ev.ChooseModel(None) if name == "default" else ev.ChooseModel(name, check_model(name))
 
 
 def _unknown(word: str) -> str:

@@ -3,19 +3,20 @@
 A message waits as long as its channel is down. While the channel is up it is tried with growing waits for a day of trying
 (`GIVE_UP_S`, downtime of ours excluded), then it is a dead letter. A refusal of the network is one at once. Where the
 network takes no id of ours, an attempt without an answer is made once more and marked as doubted, then given up as
-perhaps delivered.
+perhaps delivered. A dead letter that another chat asked for is told there; such notices make no notices.
 """
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import Attachment, MessageId, Outbound, OutboundId
+from nanobot.messages import Attachment, MessageId, Outbound, OutboundId, SessionKey, TurnNumber
 from nanobot.session import events as ev
 from nanobot.session import records as r
-from nanobot.session.effects import Send
+from nanobot.session import sentences
+from nanobot.session.effects import Pay, Send
 from nanobot.session.plan import NOTHING, Plan
-from nanobot.session.state import ImpossibleEvent, Pending, Session
+from nanobot.session.state import ImpossibleEvent, Owed, Pending, Session
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
@@ -24,22 +25,28 @@ DOUBLINGS = 9
 """After so many the wait is the longest; a channel that comes and goes makes attempts without end."""
 GIVE_UP_S = 24 * 3600.0
 
-DeliveryEvent = ev.SplitInto | ev.PartDelivered | ev.SendFailed | ev.SendRefused | ev.SendUnknown | ev.ChannelDown | ev.ChannelUp
-
 
 def queue(
     session: Session,
     text: str,
     at: float,
+    answers: tuple[MessageId, ...] = (),
     *,
-    reply_to: MessageId | None = None,
-    also_answers: tuple[MessageId, ...] = (),
     attachments: tuple[Attachment, ...] = (),
     failed: bool = False,
+    origin: str = "",
+    request: str = "",
+    turn: TurnNumber | None = None,
 ) -> Plan:
     """Promise a message to the chat, and begin to send it if nothing is before it."""
-    outbound = Outbound(OutboundId(f"o{session.next_out}"), text, at, reply_to, also_answers, attachments, failed)
-    return Plan((r.Queued(outbound),)).then(session, lambda s: NOTHING if session.outbox else send_head(s))
+    name, first = OutboundId(f"o{session.next_out}"), next(iter(answers), None)
+    out = Outbound(name, text, at, first, answers[1:], attachments, failed, origin, request)
+    return Plan((r.Queued(out, turn),)).then(session, lambda s: NOTHING if session.outbox else send_head(s))
+
+
+def promise(session: Session, owed: Owed) -> Plan:
+    """Promise a message to another chat, once."""
+    return NOTHING if owed.id in session.seen else Plan((r.Promised(owed),), (Pay(owed),))
 
 
 def send_head(session: Session, *, doubted: bool = False) -> Plan:
@@ -51,7 +58,7 @@ def send_head(session: Session, *, doubted: bool = False) -> Plan:
     return Plan((record,), (Send(head.outbound.id, head.delivered),))
 
 
-def step_delivery(session: Session, event: DeliveryEvent) -> Plan:
+def step_delivery(session: Session, event: ev.DeliveryEvent) -> Plan:  # noqa: PLR0912 one arm an event
     match event:
         case ev.ChannelUp():
             return send_head(session) if session.outbox and session.outbox[0].channel_down else NOTHING
@@ -76,6 +83,12 @@ def step_delivery(session: Session, event: DeliveryEvent) -> Plan:
         case ev.ChannelDown(out, part, at, error):
             head = _head(session, out, part)
             return Plan((r.SendDeferred(out, None, error, head.waited_s),)) if head else NOTHING
+        case ev.LetterRetried(out):
+            again = Plan((r.LetterRetried(out),)) if any(d.outbound.id == out for d in session.dead) else NOTHING
+            return again.then(session, lambda s: NOTHING if session.outbox else send_head(s))
+        case ev.LetterDropped(out):
+            listed = {*(d.outbound.id for d in session.dead), *(o.id for o in session.doubled)}
+            return Plan((r.LetterDropped(out),)) if out in listed else NOTHING
         case _ as never:
             assert_never(never)
 
@@ -103,12 +116,7 @@ def _head(session: Session, out: OutboundId, part: int) -> Pending | None:
 
 
 def _try_again(
-    session: Session,
-    head: Pending | None,
-    event: ev.SendFailed | ev.SendUnknown,
-    at_least: float,
-    *,
-    doubted: bool = False,
+    session: Session, head: Pending | None, event: ev.SendFailed | ev.SendUnknown, at_least: float, *, doubted: bool = False
 ) -> Plan:
     if head is None:
         return NOTHING
@@ -122,5 +130,9 @@ def _try_again(
 def _give_up(session: Session, head: Pending | None, at: float, error: str, *, perhaps_delivered: bool = False) -> Plan:
     if head is None:
         return NOTHING
-    record = r.DeadLettered(head.outbound.id, error, at, perhaps_delivered or head.doubted)
-    return Plan((record,)).then(session, send_head)
+    out, perhaps = head.outbound, perhaps_delivered or head.doubted or head.delivered > 0
+    plan = Plan((r.DeadLettered(out.id, error, at, perhaps),))
+    if out.origin:
+        text = sentences.not_delivered(SessionKey.parse(session.key).short, error, out.text)
+        plan += promise(session, Owed(f"{session.key}/{out.id}@{at}", out.origin, text, at))
+    return plan.then(session, send_head)

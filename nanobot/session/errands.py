@@ -42,7 +42,7 @@ def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
         return NOTHING
     closed = Plan((r.ErrandClosed(errand.id, "ended"),))
     if errand.kind is ErrandKind.QUESTION:
-        return closed.then(session, lambda s: queue(s, event.text, event.at, reply_to=errand.asked_by))
+        return closed.then(session, lambda s: queue(s, event.text, event.at, (errand.asked_by,)))
     return closed.then(session, lambda s: accept(s, _said(errand, event.text, event.at, tainted=event.tainted)))
 
 
@@ -50,13 +50,13 @@ def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept:
     """The owner's word on a call that waits for it: it binds to that call, once."""
     errand = session.errand(errand_id)
     if not event.owner:
-        return queue(session, sentences.NOT_YOURS, event.at, reply_to=event.id)
+        return queue(session, sentences.NOT_YOURS, event.at, (event.id,))
     if errand is None or errand.kind is not ErrandKind.APPROVAL or errand.started:
-        return queue(session, sentences.NO_SUCH_REQUEST, event.at, reply_to=event.id)
+        return queue(session, sentences.NO_SUCH_REQUEST, event.at, (event.id,))
     if yes:
         started = Plan((r.ErrandStarted(errand.id),), (RunErrand(errand.id),))
         text = sentences.APPROVED.format(errand.text)
-        return started.then(session, lambda s: queue(s, text, event.at, reply_to=event.id))
+        return started.then(session, lambda s: queue(s, text, event.at, (event.id,)))
     return _close(session, errand, "denied", sentences.DENIED.format(errand.text), accept, at=event.at)
 
 
@@ -86,7 +86,7 @@ def _unknown(session: Session, errand: Errand, event: ev.Opened, accept: Accept)
     if event.resume:
         return _close(session, errand, "unknown_after_crash", text, accept, at=event.at)
     closed = Plan((r.ErrandClosed(errand.id, "unknown_after_crash"),))
-    return closed.then(session, lambda s: queue(s, text, event.at, reply_to=errand.asked_by))
+    return closed.then(session, lambda s: queue(s, text, event.at, (errand.asked_by,)))
 
 
 def stopped(session: Session, event: ev.Commanded) -> Plan:
@@ -96,7 +96,7 @@ def stopped(session: Session, event: ev.Commanded) -> Plan:
     closed = sum((stop_one(errand) for errand in session.errands), NOTHING)
     text = f"Stopped: {', '.join(errand.text for errand in session.errands)}."
     asked = tuple(errand.asked_by for errand in session.errands if errand.kind is ErrandKind.QUESTION)
-    return closed.then(session, lambda s: queue(s, text, event.at, reply_to=event.id, also_answers=asked))
+    return closed.then(session, lambda s: queue(s, text, event.at, (event.id, *asked)))
 
 
 def stop_one(errand: Errand) -> Plan:

@@ -159,6 +159,18 @@ class ContextFull:
 
 
 @attrs.frozen
+class MessageAsked:
+    """The call `message` wants this said: here, or in the session `to`. Asked again (after a crash) it joins once."""
+
+    turn: TurnNumber
+    call: CallId
+    at: float
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    to: str = ""
+
+
+@attrs.frozen
 class CallEnded:
     """A call has its outcome. `errand`: it goes on outside the turn. `promises`: what it owes other journals."""
 
@@ -254,6 +266,21 @@ class ChannelUp:
     at: float
 
 
+@attrs.frozen
+class LetterRetried:
+    """Somebody wants a dead letter tried again."""
+
+    id: OutboundId
+    at: float
+
+
+@attrs.frozen
+class LetterDropped:
+    """Somebody has seen a dead letter, or one that the chat may have twice."""
+
+    id: OutboundId
+
+
 # --- errands, hand-offs, memory
 
 
@@ -265,6 +292,17 @@ class ErrandEnded:
     at: float
     text: str
     tainted: bool = False
+
+
+@attrs.frozen
+class Handed:
+    """A message for this chat from elsewhere. `origin`: the session that hears if it cannot be delivered, empty for none."""
+
+    id: str
+    text: str
+    at: float
+    attachments: tuple[Attachment, ...] = ()
+    origin: str = ""
 
 
 @attrs.frozen
@@ -295,28 +333,10 @@ class ConsolidationFailed:
     reason: str
 
 
-Event = (
-    Received
-    | Commanded
-    | Woke
-    | Opened
-    | DrainAsked
-    | ModelAnswered
-    | ModelFailed
-    | ContextFull
-    | CallEnded
-    | DeadlinePassed
-    | TurnEmptied
-    | SplitInto
-    | PartDelivered
-    | SendFailed
-    | SendRefused
-    | SendUnknown
-    | ChannelDown
-    | ChannelUp
-    | ErrandEnded
-    | PaidTo
-    | ConsolidationDue
-    | Consolidated
-    | ConsolidationFailed
-)
+FromOutside = Received | Commanded | Handed | Woke | Opened | DrainAsked
+ModelEvent = ModelAnswered | ModelFailed | ContextFull
+TurnEvent = ModelEvent | MessageAsked | CallEnded | DeadlinePassed | TurnEmptied
+SendEnded = SplitInto | PartDelivered | SendFailed | SendRefused | SendUnknown | ChannelDown
+DeliveryEvent = SendEnded | ChannelUp | LetterRetried | LetterDropped
+MemoryEvent = ConsolidationDue | Consolidated | ConsolidationFailed
+Event = FromOutside | TurnEvent | DeliveryEvent | ErrandEnded | PaidTo | MemoryEvent

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.messages import Call, CallId, CallState, Exchange, MessageId, OutboundId, Reply, Said, TurnNumber
+from nanobot.messages import Call, CallId, CallState, Exchange, MessageId, Outbound, OutboundId, Reply, Said, TurnNumber
 from nanobot.session import records as r
 from nanobot.session.state import (
     AwaitingTool,
@@ -62,24 +62,23 @@ def apply(session: Session, record: r.Record) -> Session:  # noqa: PLR0912 one a
             return _stop_asked(session, record)
         case r.TurnEnded():
             return _turn_ended(session, record)
-        case r.Queued(outbound):
-            return attrs.evolve(session, outbox=(*session.outbox, Pending(outbound)), next_out=session.next_out + 1)
+        case r.Queued(outbound, number):
+            return _queued(session, outbound, number)
         case r.PartsFixed(out, parts):
             return _pending(session, out, lambda p: attrs.evolve(p, parts=parts))
-        case r.Sending(out, _, attempt, doubted):
-            return _pending(
-                session,
-                out,
-                lambda p: attrs.evolve(
-                    p, sending=True, attempts=attempt, retry_at=None, channel_down=False, doubted=p.doubted or doubted
-                ),
-            )
+        case r.Sending():
+            return _pending(session, record.id, lambda p: _sending(p, record))
         case r.Delivered(out, part):
             return _delivered(session, out, part)
         case r.SendDeferred():
             return _pending(session, record.id, lambda p: _deferred(p, record))
         case r.DeadLettered():
             return _dead_lettered(session, record)
+        case r.LetterRetried(out):
+            again = tuple(Pending(d.outbound, doubted=d.perhaps_delivered) for d in session.dead if d.outbound.id == out)
+            return _without_letter(attrs.evolve(session, outbox=session.outbox + again), out)
+        case r.LetterDropped(out):
+            return _without_letter(session, out)
         case r.CursorMoved(to):
             return attrs.evolve(session, exchanges=session.exchanges[max(0, to - session.base) :], base=max(to, session.base))
         case r.Cleared():
@@ -95,7 +94,7 @@ def apply(session: Session, record: r.Record) -> Session:  # noqa: PLR0912 one a
         case r.ErrandClosed(errand_id):
             return attrs.evolve(session, errands=tuple(e for e in session.errands if e.id != errand_id))
         case r.Promised(owed):
-            return attrs.evolve(session, owed=(*session.owed, owed))
+            return attrs.evolve(session, owed=(*session.owed, owed), seen=session.seen.add(MessageId(owed.id), owed.at))
         case r.Paid(owed_id):
             return attrs.evolve(session, owed=tuple(o for o in session.owed if o.id != owed_id))
         case r.ConsolidationStarted(span):
@@ -124,9 +123,7 @@ def _turn_started(session: Session, record: r.TurnStarted) -> Session:
 def _joined(session: Session, record: r.Joined) -> Session:
     taken, left = _take(session.inbox, record.inputs)
     joined = _in_turn(
-        session,
-        record.turn,
-        lambda turn: attrs.evolve(turn, inputs=turn.inputs + record.inputs, entries=turn.entries + taken),
+        session, record.turn, lambda turn: attrs.evolve(turn, inputs=turn.inputs + record.inputs, entries=turn.entries + taken)
     )
     return attrs.evolve(joined, inbox=left)
 
@@ -255,11 +252,25 @@ def _pending(session: Session, out: OutboundId, change: _PendingChange) -> Sessi
     return attrs.evolve(session, outbox=tuple(change(p) if p.outbound.id == out else p for p in session.outbox))
 
 
+def _queued(session: Session, outbound: Outbound, number: TurnNumber | None) -> Session:
+    if number is not None:
+        session = _in_turn(session, number, lambda turn: attrs.evolve(turn, told=(*turn.told, outbound)))
+    seen = session.seen.add(MessageId(outbound.request), outbound.at) if outbound.request else session.seen
+    return attrs.evolve(session, outbox=(*session.outbox, Pending(outbound)), next_out=session.next_out + 1, seen=seen)
+
+
 def _delivered(session: Session, out: OutboundId, part: int) -> Session:
+    fresh = tuple(p.outbound for p in session.outbox if p.outbound.id == out and p.doubted and p.outbound not in session.doubled)
     session = _pending(
         session, out, lambda p: attrs.evolve(p, delivered=part + 1, attempts=0, sending=False, doubted=False, error="")
     )
-    return attrs.evolve(session, outbox=tuple(p for p in session.outbox if p.delivered < p.total))
+    left = tuple(p for p in session.outbox if p.delivered < p.total)
+    return attrs.evolve(session, outbox=left, doubled=session.doubled + fresh)
+
+
+def _sending(pending: Pending, record: r.Sending) -> Pending:
+    doubted = pending.doubted or record.doubted
+    return attrs.evolve(pending, sending=True, attempts=record.attempt, retry_at=None, channel_down=False, doubted=doubted)
 
 
 def _deferred(pending: Pending, record: r.SendDeferred) -> Pending:
@@ -278,7 +289,15 @@ def _dead_lettered(session: Session, record: r.DeadLettered) -> Session:
     gone = tuple(p for p in session.outbox if p.outbound.id == record.id)
     letters = tuple(DeadLetter(p.outbound, record.reason, record.at, record.perhaps_delivered) for p in gone)
     left = tuple(p for p in session.outbox if p.outbound.id != record.id)
+    if session.turn is not None:
+        told = tuple(o for o in session.turn.told if o.id != record.id)
+        session = _in_turn(session, session.turn.number, lambda turn: attrs.evolve(turn, told=told))
     return attrs.evolve(session, outbox=left, dead=session.dead + letters)
+
+
+def _without_letter(session: Session, out: OutboundId) -> Session:
+    dead = tuple(d for d in session.dead if d.outbound.id != out)
+    return attrs.evolve(session, dead=dead, doubled=tuple(o for o in session.doubled if o.id != out))
 
 
 def _started(errand: Errand) -> Errand:

@@ -16,7 +16,7 @@ Rules that the shape of the code keeps (the traces are in the tests):
 * the line that ends a turn starts the next if anything waits, so nobody waits in an idle session;
 * a message joins a running turn before its next model call, if its principal is the turn's;
 * `started` stands in a line before the call has effects; after a crash it becomes `unknown_after_crash`;
-* a command is a message: its id is remembered, and a copy of it does nothing;
+* a command is a message: its id is remembered, and a copy of it does nothing; so is what `message` asks for;
 * events of a turn carry its number, and a late one meets a written case: it does nothing.
 
 Pure and total: no I/O, no clock, no randomness; `ImpossibleEvent` for what cannot follow, with nothing changed.
@@ -28,7 +28,7 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.messages import Call, CallState, Reply, Said, TurnEnd
+from nanobot.messages import Call, CallId, CallState, Reply, Said, TurnEnd
 from nanobot.session import errands, sentences
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -37,6 +37,7 @@ from nanobot.session.delivery import due, queue, step_delivery
 from nanobot.session.effects import Consolidate, CutJournal, Pay, RunCalls
 from nanobot.session.orders import obey
 from nanobot.session.plan import NOTHING, Limits, Plan
+from nanobot.session.requests import asked, handed
 from nanobot.session.starts import opened
 from nanobot.session.state import (
     AwaitingTool,
@@ -60,29 +61,24 @@ MOST_NAMELESS = 1
 MOST_CONTINUED = 3
 DEFAULT_LIMITS = Limits()
 
-ModelEvent = ev.ModelAnswered | ev.ModelFailed | ev.ContextFull
-TurnEvent = ModelEvent | ev.CallEnded | ev.DeadlinePassed | ev.TurnEmptied
 
-
-def step(session: Session, event: ev.Event, limits: Limits = DEFAULT_LIMITS) -> Plan:
+def step(session: Session, event: ev.Event, limits: Limits = DEFAULT_LIMITS) -> Plan:  # noqa: PLR0912 one arm a family
     """Decide what follows from `event`. Raises: ImpossibleEvent, with nothing changed."""
     match event:
         case ev.Received(said):
             return NOTHING if said.id in session.seen else _receive(session, said)
         case ev.Commanded():
             return NOTHING if event.id in session.seen else obey(session, event)
-        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.CallEnded() | ev.DeadlinePassed() | ev.TurnEmptied():
+        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull():
             return _turn_event(session, event, limits)
-        case (
-            ev.SplitInto()
-            | ev.PartDelivered()
-            | ev.SendFailed()
-            | ev.SendRefused()
-            | ev.SendUnknown()
-            | ev.ChannelDown()
-            | ev.ChannelUp()
-        ):
+        case ev.MessageAsked() | ev.CallEnded() | ev.DeadlinePassed() | ev.TurnEmptied():
+            return _turn_event(session, event, limits)
+        case ev.SplitInto() | ev.PartDelivered() | ev.SendFailed() | ev.SendRefused() | ev.SendUnknown() | ev.ChannelDown():
             return step_delivery(session, event)
+        case ev.ChannelUp() | ev.LetterRetried() | ev.LetterDropped():
+            return step_delivery(session, event)
+        case ev.Handed():
+            return handed(session, event)
         case ev.ErrandEnded():
             return errands.ended(session, event, accept)
         case ev.PaidTo(owed_id):
@@ -105,13 +101,13 @@ def _receive(session: Session, said: Said) -> Plan:
     refused = Plan((r.Noticed(said.id, said.at, "too many waiting"),))
     if any(p.outbound.text == sentences.TOO_MANY_WAITING for p in session.outbox):
         return refused
-    return refused.then(session, lambda s: queue(s, sentences.TOO_MANY_WAITING, said.at, reply_to=said.id))
+    return refused.then(session, lambda s: queue(s, sentences.TOO_MANY_WAITING, said.at, (said.id,)))
 
 
 # --- the turn
 
 
-def _turn_event(session: Session, event: TurnEvent, limits: Limits) -> Plan:
+def _turn_event(session: Session, event: ev.TurnEvent, limits: Limits) -> Plan:
     if event.turn >= session.next_turn:
         raise ImpossibleEvent(f"turn {event.turn} has not begun")
     turn = session.turn
@@ -135,7 +131,7 @@ def _turn_event(session: Session, event: TurnEvent, limits: Limits) -> Plan:
             assert_never(never)
 
 
-def _in_thinking(session: Session, turn: Turn, event: TurnEvent, limits: Limits) -> Plan:
+def _in_thinking(session: Session, turn: Turn, event: ev.TurnEvent, limits: Limits) -> Plan:
     match event:
         case ev.ModelAnswered() if event.step == turn.step:
             return _model_answered(session, turn, event, limits)
@@ -145,14 +141,16 @@ def _in_thinking(session: Session, turn: Turn, event: TurnEvent, limits: Limits)
             return _context_full(session, turn, event)
         case ev.DeadlinePassed():
             return stop_turn(session, StopReason.DEADLINE)
-        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.CallEnded() | ev.TurnEmptied():
+        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.MessageAsked() | ev.CallEnded() | ev.TurnEmptied():
             return NOTHING
         case _ as never:
             assert_never(never)
 
 
-def _in_awaiting(session: Session, turn: Turn, event: TurnEvent) -> Plan:
+def _in_awaiting(session: Session, turn: Turn, event: ev.TurnEvent) -> Plan:
     match event:
+        case ev.MessageAsked():
+            return asked(session, turn, event) if _call(turn, event.call).state is CallState.STARTED else NOTHING
         case ev.CallEnded():
             settled = _settle(turn, event)
             return settled + errands.opened(event.errand) + _go_on(session, turn, event) if settled.records else NOTHING
@@ -164,14 +162,14 @@ def _in_awaiting(session: Session, turn: Turn, event: TurnEvent) -> Plan:
             assert_never(never)
 
 
-def _in_stopping(session: Session, now: Stopping, event: TurnEvent) -> Plan:
+def _in_stopping(session: Session, now: Stopping, event: ev.TurnEvent) -> Plan:
     match event:
         case ev.CallEnded():
             settled = _settle(now.turn, event)
             return settled + late_errand(now, event.errand) if settled.records else NOTHING
         case ev.TurnEmptied(at=at):
             return emptied(session, now, at)
-        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.DeadlinePassed():
+        case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.MessageAsked() | ev.DeadlinePassed():
             return NOTHING
         case _ as never:
             assert_never(never)
@@ -186,6 +184,8 @@ def _model_answered(session: Session, turn: Turn, event: ev.ModelAnswered, limit
         return finish(session, turn, final, shown if text else sentences.NO_TOOLS_FAILED[turn.last_call], at)
     if reply.calls:
         return _calls_asked(session, turn, event, limits)
+    if not (text or event.nameless or event.length) and turn.answers:
+        return finish(session, turn, reply, "", at)
     if turn.step >= limits.iterations and (event.nameless or event.length or not text):
         return last_call(session, at, "limit")
     if event.nameless:
@@ -245,11 +245,7 @@ def _context_full(session: Session, turn: Turn, event: ev.ContextFull) -> Plan:
 
 
 def _settle(turn: Turn, event: ev.CallEnded) -> Plan:
-    # Some services number their calls anew in each answer, so the last one is meant.
-    answers = [entry for entry in reversed(turn.entries) if isinstance(entry, Reply)]
-    call = next((c for answer in answers for c in answer.calls if c.id == event.call), None)
-    if call is None:
-        raise ImpossibleEvent(f"turn {turn.number} has no call {event.call}")
+    call = _call(turn, event.call)
     if call.state.settled:
         return NOTHING
     if call.state is CallState.REQUESTED or not event.state.settled:
@@ -260,6 +256,14 @@ def _settle(turn: Turn, event: ev.CallEnded) -> Plan:
     )
     promised = tuple(r.Promised(owed) for owed in event.promises)
     return Plan((record, *promised), tuple(Pay(owed) for owed in event.promises))
+
+
+def _call(turn: Turn, call_id: CallId) -> Call:
+    """Some services number their calls anew in each answer, so the last one is meant. Raises: ImpossibleEvent."""
+    answers = [entry for entry in reversed(turn.entries) if isinstance(entry, Reply)]
+    for call in (c for answer in answers for c in answer.calls if c.id == call_id):
+        return call
+    raise ImpossibleEvent(f"turn {turn.number} has no call {call_id}")
 
 
 def _go_on(session: Session, turn: Turn, event: ev.CallEnded) -> Plan:
@@ -276,7 +280,7 @@ def _go_on(session: Session, turn: Turn, event: ev.CallEnded) -> Plan:
 # --- memory
 
 
-def _memory_event(session: Session, event: ev.ConsolidationDue | ev.Consolidated | ev.ConsolidationFailed) -> Plan:
+def _memory_event(session: Session, event: ev.MemoryEvent) -> Plan:
     match event:
         case ev.ConsolidationDue(_, end):
             span = Span(session.base, min(end, session.end))

@@ -53,7 +53,7 @@ def _decide(session: Session, event: ev.Commanded) -> Plan:
 
 
 def _tell(session: Session, event: ev.Commanded, text: str) -> Plan:
-    return queue(session, text, event.at, reply_to=event.id)
+    return queue(session, text, event.at, (event.id,))
 
 
 def _stop(session: Session, event: ev.Commanded, why: StopReason) -> Plan:

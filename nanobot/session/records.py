@@ -126,9 +126,10 @@ class TurnEnded:
 
 @attrs.frozen
 class Queued:
-    """An outbound message is promised."""
+    """An outbound message is promised. `turn`: a call of this turn, which goes on, said it."""
 
     outbound: Outbound
+    turn: TurnNumber | None = None
 
 
 @attrs.frozen
@@ -172,6 +173,20 @@ class DeadLettered:
     reason: str
     at: float
     perhaps_delivered: bool = False
+
+
+@attrs.frozen
+class LetterRetried:
+    """A dead letter is at the end of the outbox again."""
+
+    id: OutboundId
+
+
+@attrs.frozen
+class LetterDropped:
+    """A dead letter, or one that may have arrived twice, is not listed any more."""
+
+    id: OutboundId
 
 
 @attrs.frozen
@@ -260,35 +275,10 @@ class Suspended:
     turn: TurnNumber
 
 
-Record = (
-    Accepted
-    | Noticed
-    | TurnStarted
-    | Joined
-    | Answered
-    | CallsStarted
-    | CallSettled
-    | StepBegun
-    | StopAsked
-    | TurnEnded
-    | Queued
-    | PartsFixed
-    | Sending
-    | Delivered
-    | SendDeferred
-    | DeadLettered
-    | CursorMoved
-    | Cleared
-    | Undone
-    | ModelChosen
-    | ErrandOpened
-    | ErrandStarted
-    | ErrandClosed
-    | Promised
-    | Paid
-    | ConsolidationStarted
-    | ConsolidationEnded
-    | Restarted
-    | Draining
-    | Suspended
-)
+OfInputs = Accepted | Noticed
+OfTurn = TurnStarted | Joined | Answered | CallsStarted | CallSettled | StepBegun | StopAsked | TurnEnded
+OfOutbox = Queued | PartsFixed | Sending | Delivered | SendDeferred | DeadLettered | LetterRetried | LetterDropped
+OfPrompt = CursorMoved | Cleared | Undone | ModelChosen
+Beside = ErrandOpened | ErrandStarted | ErrandClosed | Promised | Paid | ConsolidationStarted | ConsolidationEnded
+OfProcess = Restarted | Draining | Suspended
+Record = OfInputs | OfTurn | OfOutbox | OfPrompt | Beside | OfProcess

@@ -3,36 +3,38 @@
 * `deliver` finds or starts the actor of a key and returns when the event is on disk.
 * Sleep is a handshake. An actor whose mailbox is empty is taken out of the map without a checkpoint in between, so no
   message can land in an ended one; its successor waits until the journal is let go.
-* Who owes something is woken: at its time, or when its channel is up (`wake_channel`).
+* Who owes something is woken: at its time, or when its channel is up (`wake`, `wake_channel`).
 * An actor that fails (a bug, a damaged journal) is reported and opened again on demand; what it left unfinished is taken
-  up at once, `MOST_FAILURES` times in `FAILURE_WINDOW_S`, then only when somebody speaks to it. One failing session never
-  touches another.
+  up at once, `MOST_FAILURES` times in `FAILURE_WINDOW_S`, then when that has passed or somebody speaks to it (`failing`).
+  One failing session never touches another.
 
 Raises to the caller of `deliver`: InUse, JournalError, SessionFailed.
 """
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import trio
 from loguru import logger
 
-from nanobot.errors import JournalDamaged, JournalTooNew, NanobotError
+from nanobot.errors import InUse, JournalDamaged, JournalError, JournalTooNew, NanobotError
 from nanobot.journal.journal import Loaded
 from nanobot.journal.segment import Owes
 from nanobot.journal.store import OpenJournal, Store
 from nanobot.messages import MessageId, SessionKey
 from nanobot.session import events as ev
 from nanobot.session import sentences
-from nanobot.session.actor import Actor, ActorEnded, owes
+from nanobot.session.actor import Actor, ActorEnded, Job, owes
 from nanobot.session.codec import UnknownFormat, decode, decode_session, encode_session
 from nanobot.session.fold import apply_all
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Progress, Services
 from nanobot.session.starts import salvage
-from nanobot.session.state import ImpossibleEvent, Session
+from nanobot.session.state import ImpossibleEvent, Pending, Session
 
 IDLE_S = 300.0
 """Seconds a session stays awake after its last event: opening one costs milliseconds, a live one 40 KiB."""
@@ -61,6 +63,27 @@ class _Place:
     gone: trio.Event = attrs.field(factory=trio.Event)
     """Set when the journal is let go."""
     error: Exception | None = None
+    callers: int = 0
+    """Who has something to hand over: it does not retire before."""
+
+    async def opened(self) -> Actor:
+        """Raises: InUse, JournalError, SessionFailed."""
+        await self.ready.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.actor is not None
+        return self.actor
+
+
+@attrs.frozen
+class Failing:
+    """What status says of a session that has failed of late."""
+
+    why: str
+    times: tuple[float, ...]
+    """Seconds since the epoch, within the window."""
+    until: float | None
+    """When it is taken up again by itself; None: at once."""
 
 
 @attrs.define(eq=False)
@@ -79,8 +102,9 @@ class Registry:
     _leaving: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     _owing: dict[str, Owes] = attrs.field(factory=dict, init=False)
     _owing_changed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _failures: dict[str, list[float]] = attrs.field(factory=dict, init=False)
-    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _failures: dict[str, Failing] = attrs.field(factory=dict, init=False)
+    _begin: Callable[[Job, str], None] | None = attrs.field(default=None, init=False)
+    """Starts a task of `run`; None while that does not live."""
     _draining: bool = attrs.field(default=False, init=False)
 
     # --- for others
@@ -88,62 +112,99 @@ class Registry:
     async def deliver(self, key: SessionKey, event: ev.Event) -> None:
         """Returns when what follows from the event is on disk. Raises: InUse, JournalError, SessionFailed."""
         for _ in range(MOST_FAILURES + 1):
-            place = self._places.get(str(key)) or self._start(str(key))
-            await place.ready.wait()
-            if place.error is not None:
-                raise place.error
+            place = self._start(str(key))
+            place.callers += 1
             try:
-                assert place.actor is not None
-                await place.actor.deliver(event)
+                await (await place.opened()).deliver(event)
             except ActorEnded:
                 await place.gone.wait()
             else:
                 return
+            finally:
+                place.callers -= 1
         raise SessionFailed(f"session {key.short} fails again and again; the log says why")
 
     async def open(self, key: SessionKey) -> Session:
-        """The session as it stands, with what was unfinished taken up. Raises: InUse, JournalError."""
-        place = self._places.get(str(key)) or self._start(str(key))
-        await place.ready.wait()
-        if place.error is not None:
-            raise place.error
-        assert place.actor is not None
-        return place.actor.session
+        """The session as it stands, with what was unfinished taken up. Raises: InUse, JournalError, SessionFailed."""
+        return (await self._start(str(key)).opened()).session
 
     def live(self) -> dict[str, Session]:
         """The sessions that are awake."""
         return {key: place.actor.session for key, place in self._places.items() if place.actor is not None}
 
+    def failing(self) -> dict[str, Failing]:
+        """The sessions that have failed within the window, and what becomes of them."""
+        since = self._services.clock() - FAILURE_WINDOW_S
+        return {key: failing for key, failing in self._failures.items() if failing.times[-1] > since}
+
+    async def outboxes(self, channel: str) -> tuple[tuple[SessionKey, tuple[Pending, ...]], ...]:
+        """What has not arrived in the chats of a channel. Who sleeps and owes is opened; who cannot be is in the log."""
+        found = []
+        for key in [key for key in (*self._places, *self._owing) if key.startswith(f"{channel}:")]:
+            try:
+                session = await self.open(SessionKey.parse(key))
+            except (InUse, JournalError, SessionFailed) as exc:
+                logger.warning("what session {} has to send is not known: {}", key, exc)
+            else:
+                found += [(SessionKey.parse(key), session.outbox)] if session.outbox else []
+        return tuple(found)
+
     def wake_channel(self, channel: str, at: float) -> None:
         """Its channel is up: who waited for it sends now."""
-        for key, place in self._places.items():
-            if key.partition(":")[0] == channel and place.actor is not None:
-                place.actor.tell(ev.ChannelUp(at))
-        for key in [key for key, owed in self._owing.items() if owed == f"channel:{channel}"]:
-            self._start(key)
+        waiting = [key for key, owed in self._owing.items() if owed == f"channel:{channel}"]
+        for key in [*waiting, *(key for key in self._places if key.startswith(f"{channel}:"))]:
+            self.wake(SessionKey.parse(key), at)
+
+    def wake(self, key: SessionKey, at: float) -> None:
+        """Its chat can be reached: if it waited for that, it sends now."""
+        place = self._places.get(str(key))
+        if place is not None and place.actor is not None:
+            place.actor.tell(ev.ChannelUp(at))
+        elif str(key) in self._owing:
+            self._start(str(key))
+
+    def reconfigure(self, services: Services, limits: Limits) -> None:
+        """What begins from now on, in whatever session, uses these."""
+        self._services, self._limits = services, limits
+        for place in self._places.values():
+            if place.actor is not None:
+                place.actor.reconfigure(services, limits)
+
+    async def release(self, key: SessionKey) -> None:
+        """Let go of its journal once nothing runs in it; the caller bounds the wait. It opens again when it is spoken to."""
+        place = self._places.get(str(key))
+        if place is not None:
+            await self._end(place)
+        elif (leaving := self._leaving.get(str(key))) is not None:
+            await leaving.wait()
 
     # --- its life
 
     async def run(self, *, resume_all: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. `resume_all`: take up whatever any session has left unfinished."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            if resume_all:
-                self._owing.update({seen.key: seen.owes for seen in await self._store.owing() if seen.trouble is None})
-            task_status.started()
-            await self._wake_sleepers()
+        context = contextvars.copy_context()  # a session belongs to nobody who speaks to it
+        try:
+            async with trio.open_nursery() as nursery:
+                self._begin = lambda work, name: context.run(partial(nursery.start_soon, work, name=name))
+                if resume_all:
+                    self._owing.update({seen.key: seen.owes for seen in await self._store.owing() if seen.trouble is None})
+                task_status.started()
+                await self._wake_sleepers()
+        finally:
+            self._begin = None
 
     async def drain(self, at: float) -> None:
         """Put everything aside, begin nothing any more; returns when every actor has ended. The caller bounds it."""
         self._draining = True
         async with trio.open_nursery() as nursery:
             for place in list(self._places.values()):
-                nursery.start_soon(self._drain_one, place, at)
+                nursery.start_soon(self._end, place, ev.DrainAsked(at))
 
-    async def _drain_one(self, place: _Place, at: float) -> None:
+    async def _end(self, place: _Place, *last: ev.Event) -> None:
         await place.ready.wait()
         if place.actor is not None:
-            place.actor.tell(ev.DrainAsked(at))
+            for event in last:
+                place.actor.tell(event)
             place.actor.hurry()
         await place.gone.wait()
 
@@ -158,12 +219,13 @@ class Registry:
                 await self._owing_changed.wait()
 
     def _start(self, key: str) -> _Place:
-        assert self._nursery is not None, "the registry does not run"
         if key in self._places:
             return self._places[key]
+        if self._begin is None:
+            raise SessionFailed("nanobot is stopping")
         self._owing.pop(key, None)
         place = self._places[key] = _Place()
-        self._nursery.start_soon(self._serve, key, place, name=f"session {key}")
+        self._begin(partial(self._serve, key, place), f"session {key}")
         return place
 
     async def _serve(self, key: str, place: _Place) -> None:
@@ -217,6 +279,8 @@ class Registry:
     def _actor(self, key: str, place: _Place, session: Session, log: OpenJournal) -> Actor:
         def may_retire() -> bool:
             """In one step: out of the map, and on the list of who is to be woken."""
+            if place.callers:
+                return False
             del self._places[key]
             self._leaving[key] = place.gone
             owed = None if place.actor is None else owes(place.actor.session)
@@ -251,11 +315,12 @@ class Registry:
         """A bug ended the actor: say so, and open it again if something is unfinished and it did not happen too often."""
         logger.opt(exception=group).error("session {} failed", key)
         place.error = SessionFailed(f"session {key} failed: {_first(group)}")
-        now = self._services.clock()
-        times = [t for t in self._failures.get(key, []) if now - t < FAILURE_WINDOW_S]
-        self._failures[key] = [*times, now]
-        if place.actor is not None and owes(place.actor.session) == "now" and len(times) < MOST_FAILURES:
-            self._owing[key] = "now"
+        now, before = self._services.clock(), self._failures.get(key)
+        times = (*(t for t in (before.times if before else ()) if now - t < FAILURE_WINDOW_S), now)
+        until = times[-1 - MOST_FAILURES] + FAILURE_WINDOW_S if len(times) > MOST_FAILURES else None
+        self._failures[key] = Failing(str(place.error), times, until)
+        if place.actor is not None and owes(place.actor.session) == "now":
+            self._owing[key] = until or "now"
 
 
 def _due(owed: Owes, now: float) -> bool:

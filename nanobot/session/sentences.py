@@ -53,6 +53,7 @@ DAMAGED_NOTICE = (
     "The journal of this conversation is damaged ({}). What can be read was kept and the damaged file stays where it is, "
     "but nothing of it is resumed or sent: {}."
 )
+QUEUED = "The message was queued before this was interrupted."
 ERRAND_UNKNOWN = "nanobot was restarted while this ran: {}. It is not known how far it came."
 APPROVED = "Approved, running: {}"
 DENIED = "Denied: {}"
@@ -61,6 +62,10 @@ EXPIRED = "Nobody approved in time: {}"
 
 def continue_after(tail: str) -> str:
     return f"Your answer was cut at the length limit. Continue exactly where it ends, without repeating anything: …{tail[-80:]}"
+
+
+def not_delivered(to: str, reason: str, text: str) -> str:
+    return f"A message to {to} could not be delivered ({reason}). nanobot outbox list has it. It was: {_short(text)}"
 
 
 def stopped(entries: Iterable[Entry], set_aside: int) -> str:

@@ -1,8 +1,9 @@
 """How a session that was left unfinished goes on when it is opened again. Pure.
 
 `Restarted` stands in the line before the effects that follow from it, so that a turn that kills the process is counted.
-After a crash: calls without effect run again, `started` ones with effects become `unknown_after_crash`, the rest `not_run`;
-then the model decides. The second crash in one turn ends it. What a drain put aside goes on without being counted.
+After a crash: calls without effect run again, and so do `started` ones whose effect is a record, which is made once;
+`started` ones with other effects become `unknown_after_crash`, the rest `not_run`; then the model decides. The second crash
+in one turn ends it. What a drain put aside goes on without being counted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.messages import CallState, Effect, Said, TurnEnd, TurnNumber
+from nanobot.messages import Call, CallState, Effect, Said, TurnEnd, TurnNumber
 from nanobot.session import delivery, errands, sentences
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -46,11 +47,12 @@ def salvage(session: Session, at: float) -> tuple[Session, str]:
     if session.turn is not None:
         text = "; ".join(entry.text for entry in session.turn.entries if isinstance(entry, Said))
         open_ends.append(f"a turn was under way: {text[:200]}")
-        settled = _settle_crashed(session.turn)
+        settled = _settle_crashed(session, session.turn)
         ended = Plan((*settled.records, r.TurnEnded(session.turn.number, TurnEnd.CRASHED, at, sentences.DAMAGED)))
         session = apply_all(attrs.evolve(session, state=Thinking(session.turn)), ended.records)
     open_ends += [f"not answered: {said.text[:200]}" for said in session.inbox]
     open_ends += [f"perhaps not sent: {pending.outbound.text[:200]}" for pending in session.outbox]
+    open_ends += [f"perhaps not sent to {owed.to}: {owed.text[:200]}" for owed in session.owed]
     open_ends += [f"perhaps not finished: {errand.text[:200]}" for errand in session.errands]
     letters = tuple(DeadLetter(p.outbound, sentences.DAMAGED, at, perhaps_delivered=True) for p in session.outbox)
     kept = attrs.evolve(
@@ -78,10 +80,10 @@ def _resume(session: Session, event: ev.Opened) -> Plan:
         case Idle():
             return begin(session, event.at)
         case Stopping(turn, StopReason.DRAIN):
-            aside = Plan((*settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN), r.Suspended(turn.number)))
+            aside = Plan((*settle_open(session, turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN), r.Suspended(turn.number)))
             return aside.then(session, lambda s: _resume_turn(s, current(s), event))
         case Stopping(turn) as now:
-            return _settle_crashed(turn).then(session, lambda s: _emptied(s, now, event.at))
+            return _settle_crashed(session, turn).then(session, lambda s: _emptied(s, now, event.at))
         case Thinking(turn) | AwaitingTool(turn):
             return _resume_turn(session, turn, event)
         case _ as never:
@@ -103,24 +105,23 @@ def _emptied(session: Session, now: Stopping, at: float) -> Plan:
 def _resume_turn(session: Session, turn: Turn, event: ev.Opened) -> Plan:
     if turn.restarts > MOST_RESTARTS or not event.resume:
         text = sentences.CRASHED_TWICE if event.resume else sentences.NOT_RESUMED
-        return _settle_crashed(turn).then(session, lambda s: end_turn(s, TurnEnd.CRASHED, text, event.at))
-    return _settle_crashed(turn, again=True).then(session, lambda s: _rerun(s, event.at))
+        return _settle_crashed(session, turn).then(session, lambda s: end_turn(s, TurnEnd.CRASHED, text, event.at))
+    return _settle_crashed(session, turn, again=True).then(session, lambda s: _rerun(s, event.at))
 
 
-def _settle_crashed(turn: Turn, *, again: bool = False) -> Plan:
-    """Outcomes of the calls that were open when the process died; with `again`, those without effect stay open."""
-    settled = []
-    for call in turn.open_calls:
-        if again and call.effect is Effect.READS:
-            continue
-        ran = call.state is CallState.STARTED and call.effect is Effect.WRITES
-        state, text = (CallState.UNKNOWN_AFTER_CRASH, sentences.UNKNOWN) if ran else (CallState.NOT_RUN, sentences.NOT_RUN_CRASH)
-        settled.append(r.CallSettled(turn.number, call.id, state, text))
-    return Plan(tuple(settled))
+def _settle_crashed(session: Session, turn: Turn, *, again: bool = False) -> Plan:
+    """Outcomes of the calls that were open when the process died; with `again`, those that may run again stay open."""
+    settled = settle_open(session, turn, CallState.UNKNOWN_AFTER_CRASH, sentences.UNKNOWN, sentences.NOT_RUN_CRASH)
+    stay = {call.id for call in turn.open_calls if again and _may_run_again(call)}
+    return Plan(tuple(record for record in settled if record.call not in stay))
+
+
+def _may_run_again(call: Call) -> bool:
+    return call.effect is Effect.READS or (call.effect is Effect.RECORDS and call.state is CallState.STARTED)
 
 
 def _rerun(session: Session, at: float) -> Plan:
-    """Run the calls without effect once more, or make the model call once more."""
+    """Run the calls that may once more, or make the model call once more."""
     turn = current(session)
     left = turn.open_calls
     if not left:

@@ -13,6 +13,7 @@ from typing import Self
 import attrs
 
 from nanobot.messages import (
+    Attachment,
     Call,
     CallId,
     Entry,
@@ -118,6 +119,13 @@ class Turn:
     consolidated: bool = False
     last_call: str = ""
     """Why the model must answer without tools now; empty while it need not."""
+    told: tuple[Outbound, ...] = ()
+    """What its calls have said to the chat, but for what could not be delivered."""
+
+    @property
+    def answers(self) -> tuple[Outbound, ...]:
+        """Of what it has told, that which answers all its inputs."""
+        return tuple(out for out in self.told if {*self.inputs} <= {out.reply_to, *out.also_answers})
 
     @property
     def usage(self) -> Usage:
@@ -244,11 +252,14 @@ class DeadLetter:
 
 @attrs.frozen
 class Owed:
-    """Something that must reach another journal. `to` names it, `payload` is JSON that its owner understands."""
+    """A message that must reach the journal of the session `to`, where `id` is taken once. `origin` as in `Handed`."""
 
     id: str
     to: str
-    payload: str
+    text: str
+    at: float
+    attachments: tuple[Attachment, ...] = ()
+    origin: str = ""
 
 
 class ErrandKind(enum.StrEnum):
@@ -289,9 +300,12 @@ class Session:
     inbox: tuple[Said, ...] = ()
     outbox: tuple[Pending, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
+    doubled: tuple[Outbound, ...] = ()
+    """What has arrived after an attempt without an answer: the chat may have it twice."""
     owed: tuple[Owed, ...] = ()
     errands: tuple[Errand, ...] = ()
     seen: SeenIds = attrs.field(factory=SeenIds)
+    """Ids of messages, and of requests that were queued or are owed."""
     next_turn: TurnNumber = TurnNumber(1)
     next_out: int = 1
     model: str | None = None
@@ -333,11 +347,12 @@ class Session:
         return next((e for e in self.errands if e.id == errand_id), None)
 
     def pruned(self, now: float) -> Self:
-        """What a cut keeps: ids of the dedupe window and dead letters within their bounds."""
+        """What a cut keeps: ids of the dedupe window and letters within their bounds."""
         return attrs.evolve(
             self,
             seen=self.seen.pruned(now, keep_s=SEEN_KEEP_S, keep_count=SEEN_KEEP_COUNT),
             dead=self.dead[-DEAD_KEEP_COUNT:],
+            doubled=self.doubled[-DEAD_KEEP_COUNT:],
         )
 
 
@@ -346,4 +361,4 @@ SEEN_KEEP_S = 24 * 3600.0
 SEEN_KEEP_COUNT = 2000
 """45 KB in a snapshot; a quiet chat keeps its ids longer than a day."""
 DEAD_KEEP_COUNT = 100
-"""Dead letters that a snapshot keeps; older ones stand in the old segments."""
+"""Dead letters that a snapshot keeps, and possibly doubled ones; older ones stand in the old segments."""

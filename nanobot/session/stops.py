@@ -46,7 +46,7 @@ def late_errand(now: Stopping, errand: Errand | None) -> Plan:
 def emptied(session: Session, now: Stopping, at: float) -> Plan:
     """Nothing of the turn runs any more: end it as it was asked for."""
     turn = now.turn
-    cut = Plan(settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN))
+    cut = Plan(settle_open(session, turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN))
     match now.why:
         case StopReason.DRAIN:
             return cut + Plan((r.Suspended(turn.number),))
@@ -69,8 +69,7 @@ def _report(session: Session, now: Stopping, at: float) -> Plan:
 def clear(session: Session, at: float, answers: tuple[MessageId, ...]) -> Plan:
     """Begin a new conversation, and say so."""
     cleared = Plan((r.Cleared(at),), (CutJournal(),))
-    text = sentences.NEW_CONVERSATION
-    return cleared.then(session, lambda s: queue(s, text, at, reply_to=answers[0], also_answers=answers[1:]))
+    return cleared.then(session, lambda s: queue(s, sentences.NEW_CONVERSATION, at, answers))
 
 
 def drain(session: Session, at: float) -> Plan:

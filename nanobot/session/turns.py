@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import CallState, MessageId, Note, Reply, Said, TurnEnd
+from nanobot.messages import CallState, Effect, MessageId, Note, Reply, Said, TurnEnd
 from nanobot.session import records as r
 from nanobot.session import sentences
 from nanobot.session.delivery import queue
 from nanobot.session.effects import CallModel, CancelConsolidation
 from nanobot.session.plan import NOTHING, Plan
+from nanobot.session.requests import request_of
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, ImpossibleEvent, Session, Stopping, Thinking, Turn
 
 MOST_PREEMPTIONS = 3
@@ -82,36 +83,43 @@ def last_call(session: Session, at: float, why: str) -> Plan:
 
 
 def finish(session: Session, turn: Turn, reply: Reply, text: str, at: float) -> Plan:
-    """The model's answer ends the turn. `text` is what people see; a sentence of ours where `reply` has none."""
+    """The model's answer ends the turn. `text` is what people see; a sentence of ours where `reply` has none.
+
+    What a call of the turn has said in the same words, to all who wait for an answer, is not said again.
+    """
     own = not reply.text.strip()
     continued = "".join(e.text for e in turn.entries if isinstance(e, Reply) and not e.calls) if turn.lengths else ""
     whole = (f"{continued}\n\n{text}" if own and continued else continued + text).strip()
     kept = () if own else (r.Answered(turn.number, reply),)
     ended = Plan((*kept, r.TurnEnded(turn.number, TurnEnd.ANSWERED, at, text if own else "")))
+    if not whole or any(out.text.split() == whole.split() for out in turn.answers):
+        return ended.then(session, lambda s: begin(s, at))
     return ended.then(session, lambda s: _reply_and_begin(s, turn.inputs, whole, at, failed=own))
 
 
 def end_turn(session: Session, end: TurnEnd, text: str, at: float, *, by: tuple[MessageId, ...] = ()) -> Plan:
     """The turn ends with a sentence of ours. `by`: the commands that asked for it, answered with it."""
     turn = current(session)
-    settled = settle_open(turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN)
+    settled = settle_open(session, turn, CallState.CUT, sentences.CUT, sentences.NOT_RUN)
     ended = Plan((*settled, r.TurnEnded(turn.number, end, at, text)))
     return ended.then(session, lambda s: _reply_and_begin(s, by + turn.inputs, text, at, failed=end is not TurnEnd.STOPPED))
 
 
 def _reply_and_begin(session: Session, answers: tuple[MessageId, ...], text: str, at: float, *, failed: bool) -> Plan:
-    said = queue(session, text, at, reply_to=answers[0], also_answers=answers[1:], failed=failed)
+    said = queue(session, text, at, answers, failed=failed)
     return said.then(session, lambda s: begin(s, at))
 
 
-def settle_open(turn: Turn, ran: CallState, ran_text: str, not_run_text: str) -> tuple[r.CallSettled, ...]:
-    """Outcomes for the open calls of a turn that goes no further."""
-    return tuple(
-        r.CallSettled(turn.number, call.id, ran, ran_text)
-        if call.state is CallState.STARTED
-        else r.CallSettled(turn.number, call.id, CallState.NOT_RUN, not_run_text)
-        for call in turn.open_calls
-    )
+def settle_open(session: Session, turn: Turn, ran: CallState, ran_text: str, not_run: str) -> tuple[r.CallSettled, ...]:
+    """Outcomes for the open calls of a turn that goes no further. Whether a record was made is known."""
+    settled = []
+    for call in turn.open_calls:
+        state, text = (ran, ran_text) if call.state is CallState.STARTED else (CallState.NOT_RUN, not_run)
+        if call.effect is Effect.RECORDS:
+            done = request_of(session, turn, call.id) in session.seen
+            state, text = (CallState.DONE, sentences.QUEUED) if done else (CallState.NOT_RUN, not_run)
+        settled.append(r.CallSettled(turn.number, call.id, state, text))
+    return tuple(settled)
 
 
 def preempt() -> Plan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
@@ -35,6 +35,23 @@ class Result:
 
 
 @attrs.frozen
+class Letter:
+    """A message for a chat: this one, or `to`."""
+
+    text: str
+    to: SessionKey | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+class Post(Protocol):
+    """The way to chats."""
+
+    async def __call__(self, letter: Letter) -> Result:
+        """It is on disk that it will be sent when this returns; the result says what became of it so far."""
+        ...
+
+
+@attrs.frozen
 class ToolTurn:
     """What one call may use."""
 
@@ -49,6 +66,9 @@ class ToolTurn:
     """The data directory. No tool touches what is in it, but for the workspace and `readable` where they lie inside."""
     readable: tuple[Path, ...] = ()
     """Folders beside the workspace that may be read (the package's skills, full results of this session)."""
+    media: Path | None = None
+    """Folder of ours for files that are sent from this session (0700), inside the data directory."""
+    post: Post | None = None
     restrict: bool = True
     """Keep file tools inside the workspace."""
     progress: Callable[[str], None] = lambda _line: None

@@ -25,6 +25,7 @@ from nanobot.supervise.children import clean_env
 from nanobot.tools.edit import EDIT_TOOL
 from nanobot.tools.files import WRITE_TOOL, read_tool
 from nanobot.tools.grep import grep_tool
+from nanobot.tools.message import MESSAGE_TOOL
 from nanobot.tools.port import Result, Tool, ToolTurn
 from nanobot.tools.results import capped
 from nanobot.tools.schema import parse, schema_of
@@ -35,6 +36,8 @@ P = TypeVar("P")
 HINT = "Change the call accordingly, do not repeat it as it was."
 OWN_PAGES = frozenset(["read_file"])
 """Tools whose results come in pages and are not capped here."""
+EVERYBODYS = frozenset(["message"])
+"""Tools with an effect that are not the owner's alone: by themselves they keep to the chat at hand."""
 
 
 @attrs.frozen
@@ -62,8 +65,13 @@ class Tools:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._cap = cap
 
-    def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(tool.spec for tool in self._tools.values())
+    def specs(self, *, owner: bool = True) -> tuple[ToolSpec, ...]:
+        """What the model is offered when it works for the owner, or for somebody else: two lists that never change."""
+        return tuple(tool.spec for name, tool in self._tools.items() if self.allowed(name, owner=owner))
+
+    def allowed(self, name: str, *, owner: bool) -> bool:
+        """Whether it may run: others than the owner have what only reads. An unknown name may, and says that there is none."""
+        return owner or name in EVERYBODYS or self.effect_of(name) is Effect.READS
 
     def effect_of(self, name: str) -> Effect:
         """An unknown name reads: it will not run."""
@@ -77,13 +85,14 @@ class Tools:
         """Run one call. `arguments` is JSON text as the model wrote it."""
         tool = self._tools.get(name)
         if tool is None:
-            return Result(self._unknown(name), failed=True)
+            return Result(self._unknown(name, turn), failed=True)
         result = await _outcome(tool, arguments, turn)
         return result if name in OWN_PAGES and not result.failed else await capped(result, self._cap, turn, name)
 
-    def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._tools, n=3, cutoff=0.4)
-        names = [*near, *(known for known in self._tools if known not in near)]
+    def _unknown(self, name: str, turn: ToolTurn) -> str:
+        there = [spec.name for spec in self.specs(owner=turn.principal.owner)]
+        near = difflib.get_close_matches(name, there, n=3, cutoff=0.4)
+        names = [*near, *(known for known in there if known not in near)]
         return f"There is no tool {name!r}. There are: {', '.join(names) or 'none'}."
 
 
@@ -106,4 +115,4 @@ def build_tools(config: Config, *, environ: Mapping[str, str] = os.environ, inhe
         tools += [bound(grep_tool(clean_env(config.tools.exec, environ), inherit_fds))]
     if config.tools.exec.enable:
         tools += [bound(exec_tool(config.tools.exec, environ, cap, inherit_fds=inherit_fds))]
-    return Tools(tools, cap)
+    return Tools([*tools, bound(MESSAGE_TOOL)], cap)

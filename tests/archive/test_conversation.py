@@ -82,6 +82,19 @@ def test_it_says_where_a_new_conversation_began(journals: Journals) -> None:
     assert [past.opens for past in whole(journals).past] == [False, True, False]
 
 
+def test_what_was_said_before_a_new_conversation_is_there_while_that_is_empty(journals: Journals) -> None:
+    def tell(one: Talk) -> None:
+        one.exchange("one", "1")
+        one.command(ev.New())
+
+    written(journals, KEY, tell)
+    reader = Reader(journals.root)
+    everything, prompt = (reader.conversation(KEY, everything=every) for every in (True, False))
+    assert everything is not None
+    assert prompt is not None
+    assert (questions(everything), prompt.past) == (["one"], ())
+
+
 @pytest.mark.parametrize("cut_first", [False, True])
 def test_what_was_undone_later_is_undone(journals: Journals, *, cut_first: bool) -> None:
     def tell(one: Talk) -> None:

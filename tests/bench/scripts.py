@@ -13,3 +13,8 @@ def twenty(asked: Asked) -> Scripted:
     if not asked.results and any("look" in text for text in asked.texts[-2:]):
         return Answer("", calls=(ToolCall("list_dir", {"path": "."}),), burst=True)
     return Answer(TWENTY, pieces=20)
+
+
+def slow(asked: Asked) -> Scripted:
+    """Twenty tokens after 200 ms."""
+    return Answer(TWENTY, pieces=1, delay=0.2)

@@ -53,10 +53,18 @@ class Outlet:
 
 
 @contextmanager
-def service(folder: Path) -> Iterator[str]:
+def service(folder: Path, script: str = "twenty") -> Iterator[str]:
     """The scripted model service; its address without /v1. Its requests are in `folder/log`."""
     port_file = folder / "port"
-    command = [sys.executable, "-m", "tests.fakes.llm", "--port-file", str(port_file), "--script", "tests.bench.scripts:twenty"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fakes.llm",
+        "--port-file",
+        str(port_file),
+        "--script",
+        f"tests.bench.scripts:{script}",
+    ]
     command += ["--log", str(folder / "log")]
     process = subprocess.Popen(command)
     try:

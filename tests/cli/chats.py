@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from tests.cli.command import Ended
+from tests.fakes.gateway_process import gateway_process
 
 PATIENCE = 30.0
 """Seconds for one process: it starts in one, on a machine that does other things in three."""
@@ -78,3 +79,20 @@ async def started(*arguments: str, home: Path) -> AsyncIterator[Running]:
         yield running
         if running.process.returncode is None:
             running.process.kill()
+
+
+Around = Callable[[Path], AbstractAsyncContextManager[Path]]
+"""Makes ready what the chats of a home folder meet; gives the folder back."""
+
+
+@asynccontextmanager
+async def alone(home: Path) -> AsyncIterator[Path]:
+    """No gateway runs there."""
+    yield home
+
+
+@asynccontextmanager
+async def attached(home: Path) -> AsyncIterator[Path]:
+    """A gateway does."""
+    async with gateway_process(home):
+        yield home

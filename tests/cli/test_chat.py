@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.cli.chats import chat, command, environ, home_with, started
+from tests.cli.chats import Around, chat, command, environ, home_with, started
 from tests.fakes.llm import Answer, Asked, Fault, Scripted, ToolCall, echo, model_server
 from tests.fakes.llm_wire import rate_limited
 
@@ -32,15 +32,15 @@ def stalls_first(asked: Asked) -> Scripted:
 # --- answers
 
 
-async def test_the_answer_alone_is_on_stdout(tmp_path: Path) -> None:
-    async with model_server([Answer("# Hello\n\nfrom the model")]) as server:
-        done = await chat("-m", "hi", home=home_with(tmp_path, server.base))
+async def test_the_answer_alone_is_on_stdout(around: Around, tmp_path: Path) -> None:
+    async with model_server([Answer("# Hello\n\nfrom the model")]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "hi", home=home)
     assert (done.code, done.out, done.err) == (0, "# Hello\n\nfrom the model\n", "")
 
 
-async def test_standard_input_is_the_message(tmp_path: Path) -> None:
-    async with model_server(echo) as server:
-        done = await chat(home=home_with(tmp_path, server.base), typed="say one\nand more\n")
+async def test_standard_input_is_the_message(around: Around, tmp_path: Path) -> None:
+    async with model_server(echo) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat(home=home, typed="say one\nand more\n")
         assert "say one\nand more\n" in server.requests[0].texts[-1]
     assert (done.code, done.out) == (0, "one\n")
 
@@ -51,17 +51,18 @@ async def test_an_option_wins_over_standard_input(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, "two\n")
 
 
-async def test_without_a_configuration_the_demo_answers_without_escape_codes(tmp_path: Path) -> None:
-    done = await chat("-m", "help", home=tmp_path)
+async def test_without_a_configuration_the_demo_answers_without_escape_codes(around: Around, tmp_path: Path) -> None:
+    async with around(tmp_path) as home:
+        done = await chat("-m", "help", home=home)
     assert done.code == 0
     assert done.out.startswith("This is nanobot's built-in demo")
     assert "\x1b" not in done.out + done.err
 
 
-async def test_json_tells_text_usage_and_tools(tmp_path: Path) -> None:
+async def test_json_tells_text_usage_and_tools(around: Around, tmp_path: Path) -> None:
     script = [Answer(calls=(ToolCall("list_dir", {"path": "."}), ToolCall("read_file", {"path": "no"}))), Answer("done")]
-    async with model_server(script) as server:
-        done = await chat("-m", "look", "--json", "-s", "cli:there", home=home_with(tmp_path, server.base))
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "look", "--json", "-s", "cli:there", home=home)
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out) == {
         "session": "cli:there",
@@ -72,31 +73,32 @@ async def test_json_tells_text_usage_and_tools(tmp_path: Path) -> None:
     }
 
 
-async def test_a_failed_turn_leaves_stdout_empty(tmp_path: Path) -> None:
-    async with model_server([REFUSED]) as server:
-        done = await chat("-m", "hi", home=home_with(tmp_path, server.base))
+async def test_a_failed_turn_leaves_stdout_empty(around: Around, tmp_path: Path) -> None:
+    async with model_server([REFUSED]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "hi", home=home)
     assert (done.code, done.out) == (1, "")
     assert "key" in done.err
     assert "Traceback" not in done.err
 
 
-async def test_a_failed_turn_is_an_object_too(tmp_path: Path) -> None:
-    async with model_server([REFUSED]) as server:
-        done = await chat("-m", "hi", "--json", home=home_with(tmp_path, server.base))
+async def test_a_failed_turn_is_an_object_too(around: Around, tmp_path: Path) -> None:
+    async with model_server([REFUSED]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "hi", "--json", home=home)
     told = json.loads(done.out)
     assert (done.code, told["failed"], told["text"]) == (1, True, "")
     assert told["error"] in done.err
 
 
-async def test_a_wait_is_told(tmp_path: Path) -> None:
-    async with model_server([rate_limited("1"), Answer("now")]) as server:
-        done = await chat("-m", "hi", home=home_with(tmp_path, server.base))
+async def test_a_wait_is_told(around: Around, tmp_path: Path) -> None:
+    async with model_server([rate_limited("1"), Answer("now")]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "hi", home=home)
     assert (done.code, done.out) == (0, "now\n")
     assert "again in" in done.err
 
 
-async def test_a_command_is_answered_without_the_model(tmp_path: Path) -> None:
-    done = await chat("-m", "/status", home=tmp_path)
+async def test_a_command_is_answered_without_the_model(around: Around, tmp_path: Path) -> None:
+    async with around(tmp_path) as home:
+        done = await chat("-m", "/status", home=home)
     assert (done.code, done.out.splitlines()[0]) == (0, "Session: cli:direct")
 
 
@@ -110,7 +112,7 @@ async def test_the_log_is_shown_when_asked_for(tmp_path: Path) -> None:
 # --- files
 
 
-async def test_an_image_is_shown_to_the_model_and_another_file_can_be_read(tmp_path: Path) -> None:
+async def test_an_image_is_shown_to_the_model_and_another_file_can_be_read(around: Around, tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(PNG)
     (tmp_path / "notes.txt").write_text("the word is heron")
 
@@ -120,8 +122,7 @@ async def test_an_image_is_shown_to_the_model_and_another_file_can_be_read(tmp_p
         path = next(text for text in asked.texts if "[file:" in text).partition("[file: ")[2].partition("]")[0]
         return Answer(calls=(ToolCall("read_file", {"path": path}),))
 
-    async with model_server(script) as server:
-        home = home_with(tmp_path, server.base)
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
         files = ("--attach", str(tmp_path / "dot.png"), "--attach", str(tmp_path / "notes.txt"))
         done = await chat("-m", "what is in these", *files, home=home)
         assert "heron" in done.out, done.err
@@ -198,8 +199,12 @@ async def test_a_turn_that_was_cut_off_is_answered_by_the_next_start(number: sig
     assert "resuming" in done.err
 
 
-async def test_an_interrupt_stops_the_turn_and_says_so(tmp_path: Path) -> None:
-    async with model_server(stalls_first) as server, started("-m", "hi", home=home_with(tmp_path, server.base)) as running:
+async def test_an_interrupt_stops_the_turn_and_says_so(around: Around, tmp_path: Path) -> None:
+    async with (
+        model_server(stalls_first) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        started("-m", "hi", home=home) as running,
+    ):
         await server.received(1)
         start = time.monotonic()
         running.process.send_signal(signal.SIGINT)
@@ -212,9 +217,8 @@ async def test_an_interrupt_stops_the_turn_and_says_so(tmp_path: Path) -> None:
 # --- who reads
 
 
-async def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
-    async with model_server([Answer("line\n" * 60_000, burst=True)]) as server:
-        home = home_with(tmp_path, server.base)
+async def test_a_reader_that_leaves_early_is_no_error(around: Around, tmp_path: Path) -> None:
+    async with model_server([Answer("line\n" * 60_000, burst=True)]) as server, around(home_with(tmp_path, server.base)) as home:
         pipe = f"{shlex.join(command('-m', 'hi'))} | head -1"
         done = await trio.run_process(
             ["sh", "-c", pipe], env=environ(home), capture_stdout=True, capture_stderr=True, stdin=subprocess.DEVNULL
@@ -222,9 +226,8 @@ async def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (b"line\n", b"")
 
 
-async def test_an_answer_that_cannot_be_written_is_kept_for_the_next_start(tmp_path: Path) -> None:
-    async with model_server(echo) as server:
-        home = home_with(tmp_path, server.base)
+async def test_an_answer_that_cannot_be_written_is_kept_for_the_next_start(around: Around, tmp_path: Path) -> None:
+    async with model_server(echo) as server, around(home_with(tmp_path, server.base)) as home:
         full = f"{shlex.join(command('-m', 'say one'))} > /dev/full"
         done = await trio.run_process(["sh", "-c", full], env=environ(home), capture_stderr=True, check=False)
         again = await chat("-m", "say two", home=home)

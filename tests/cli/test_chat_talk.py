@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.cli.chats import home_with
+from tests.cli.chats import Around, home_with
 from tests.fakes.llm import Answer, Asked, Scripted, ToolCall, echo, model_server
 from tests.fakes.llm_wire import rate_limited
 from tests.fakes.tty import Tty, terminal
@@ -29,8 +29,12 @@ async def leave(tty: Tty) -> int:
     return await tty.ended()
 
 
-async def test_the_prompt_comes_first_and_what_is_typed_meanwhile_is_answered(tmp_path: Path) -> None:
-    async with model_server(echo) as server, terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+async def test_the_prompt_comes_first_and_what_is_typed_meanwhile_is_answered(around: Around, tmp_path: Path) -> None:
+    async with (
+        model_server(echo) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        terminal("chat", home=home) as tty,
+    ):
         await tty.shows("you>")
         assert GREETING not in tty.screen.text
         await tty.types("say early" + ENTER)
@@ -38,13 +42,17 @@ async def test_the_prompt_comes_first_and_what_is_typed_meanwhile_is_answered(tm
         assert await leave(tty) == 0
 
 
-async def test_an_answer_is_shown_while_it_arrives_and_once(tmp_path: Path) -> None:
+async def test_an_answer_is_shown_while_it_arrives_and_once(around: Around, tmp_path: Path) -> None:
     go_on = trio.Event()
 
     async def script(_asked: Asked) -> Scripted:
         return Answer("first **block**\n\nsecond block", pieces=2, stall="middle") if not go_on.is_set() else Answer("again")
 
-    async with model_server(script) as server, terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+    async with (
+        model_server(script) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        terminal("chat", home=home) as tty,
+    ):
         await tty.shows(GREETING)
         await tty.types("hi" + ENTER)
         await tty.shows("first block", "answering")
@@ -59,12 +67,11 @@ async def test_an_answer_is_shown_while_it_arrives_and_once(tmp_path: Path) -> N
         assert await leave(tty) == 0
 
 
-async def test_a_message_in_the_middle_of_a_turn_joins_it(tmp_path: Path) -> None:
+async def test_a_message_in_the_middle_of_a_turn_joins_it(around: Around, tmp_path: Path) -> None:
     def script(asked: Asked) -> Scripted:
         return echo(asked) if asked.results else Answer(calls=(ToolCall("exec", {"command": "cat fifo"}),))
 
-    async with model_server(script) as server:
-        home = home_with(tmp_path, server.base)
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
         async with terminal("chat", home=home) as tty:
             await tty.shows(GREETING)
             fifo = home / ".nanobot/workspace/fifo"
@@ -79,9 +86,13 @@ async def test_a_message_in_the_middle_of_a_turn_joins_it(tmp_path: Path) -> Non
         assert len(server.requests) == 2
 
 
-async def test_ctrl_c_stops_the_turn_within_a_second_and_twice_leaves(tmp_path: Path) -> None:
+async def test_ctrl_c_stops_the_turn_within_a_second_and_twice_leaves(around: Around, tmp_path: Path) -> None:
     script = [Answer(calls=(ToolCall("exec", {"command": "sleep 60"}),))]
-    async with model_server(script) as server, terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+    async with (
+        model_server(script) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        terminal("chat", home=home) as tty,
+    ):
         await tty.shows(GREETING)
         await tty.types("work" + ENTER)
         await tty.shows("running exec sleep 60")
@@ -101,8 +112,8 @@ async def test_words_that_leave(word: str, tmp_path: Path) -> None:
         assert await tty.ended() == 0
 
 
-async def test_the_terminal_is_left_as_it_was_found(tmp_path: Path) -> None:
-    async with terminal("chat", home=tmp_path) as tty:
+async def test_the_terminal_is_left_as_it_was_found(around: Around, tmp_path: Path) -> None:
+    async with around(tmp_path) as home, terminal("chat", home=home) as tty:
         before = tty.modes()
         await tty.shows("you>")
         assert tty.modes() != before
@@ -125,8 +136,8 @@ async def test_history_is_private_and_several_lines_are_one_message(tmp_path: Pa
     assert "+say one\n+two\n" in history.read_text()
 
 
-async def test_slash_commands_are_completed_and_answered(tmp_path: Path) -> None:
-    async with terminal("chat", home=tmp_path) as tty:
+async def test_slash_commands_are_completed_and_answered(around: Around, tmp_path: Path) -> None:
+    async with around(tmp_path) as home, terminal("chat", home=home) as tty:
         await tty.shows(GREETING)
         await tty.types("/stat")
         await tty.shows("show what this session does")
@@ -137,9 +148,13 @@ async def test_slash_commands_are_completed_and_answered(tmp_path: Path) -> None
         assert await leave(tty) == 0
 
 
-async def test_a_file_goes_with_the_next_message(tmp_path: Path) -> None:
+async def test_a_file_goes_with_the_next_message(around: Around, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("heron")
-    async with model_server(echo) as server, terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+    async with (
+        model_server(echo) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        terminal("chat", home=home) as tty,
+    ):
         await tty.shows(GREETING)
         await tty.types("/attach /no/such/file" + ENTER)
         await tty.shows("there is no file /no/such/file")
@@ -151,9 +166,13 @@ async def test_a_file_goes_with_the_next_message(tmp_path: Path) -> None:
         assert await leave(tty) == 0
 
 
-async def test_a_wait_is_shown_with_its_seconds(tmp_path: Path) -> None:
+async def test_a_wait_is_shown_with_its_seconds(around: Around, tmp_path: Path) -> None:
     script: list[Scripted] = [rate_limited("2"), Answer("now it works")]
-    async with model_server(script) as server, terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+    async with (
+        model_server(script) as server,
+        around(home_with(tmp_path, server.base)) as home,
+        terminal("chat", home=home) as tty,
+    ):
         await tty.shows(GREETING)
         await tty.types("hi" + ENTER)
         await tty.shows("again in 2 s")
@@ -201,9 +220,12 @@ async def test_no_escape_codes_where_they_are_not_wanted(environ: dict[str, str]
         assert b"\x1b" not in tty.raw
 
 
-async def test_what_a_model_writes_does_not_steer_the_terminal(tmp_path: Path) -> None:
-    async with model_server([Answer("be\x1b[2Jware \x1b]0;title\x07end", burst=True)]) as server:
-        async with terminal("chat", home=home_with(tmp_path, server.base)) as tty:
+async def test_what_a_model_writes_does_not_steer_the_terminal(around: Around, tmp_path: Path) -> None:
+    async with (
+        model_server([Answer("be\x1b[2Jware \x1b]0;title\x07end", burst=True)]) as server,
+        around(home_with(tmp_path, server.base)) as home,
+    ):
+        async with terminal("chat", home=home) as tty:
             await tty.shows(GREETING)
             await tty.types("hi" + ENTER)
             await tty.shows("end")

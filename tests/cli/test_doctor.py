@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,18 +15,23 @@ from pathlib import Path
 import attrs
 import pytest
 
-from nanobot.cli.checks import CHECKS, Facts, Finding, Verdict, examine
+from nanobot.cli import live
+from nanobot.cli.checks import CHECKS, examine
 from nanobot.cli.doctor import gather
+from nanobot.cli.findings import Facts, Finding, Verdict
 from nanobot.journal import names
+from nanobot.supervise.status import Node
 from tests.cli.command import CommandLine
+from tests.fakes.gateway import STARTED, FakeGateway, listening, tree
 from tests.session.talks import KEY, journals_in, written
 
+OWNED = {"owners": ["telegram:1"]}
 CONFIG = {
     "configVersion": 1,
     "agents": {"defaults": {"model": "gpt-5.4"}},
     "providers": {"openai": {"apiKey": "${OPENAI_API_KEY}"}},
     "tools": {"exec": {"enable": False}},
-    "gateway": {"owners": ["telegram:1"]},
+    "gateway": OWNED,
 }
 ENVIRON = {"OPENAI_API_KEY": "sk-abcdefghijklmnopqrstuv", "PATH": os.environ["PATH"]}
 
@@ -96,6 +102,12 @@ def leave_unfinished(data: Path) -> None:
     written(journals_in(data.parent), "telegram:default:42", lambda one: one.ask("still there?"))
 
 
+def loose_socket(data: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{data}/control.sock")
+    (data / "control.sock").chmod(0o666)
+
+
 def journals_are_a_file(data: Path) -> None:
     for path in (data / "journals").glob("*/*"):
         path.unlink()
@@ -108,7 +120,7 @@ WITH_KEY = changed(providers={"openai": {"apiKey": "sk-abcdefghijklmnopqrstuv"}}
 
 BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
     ("config", in_file("config.json", changed(gatewy={})), "config", Verdict.BAD, "did you mean gateway"),
-    ("their key", in_file("config.json", changed(channels={})), "config", Verdict.WARN, "nanobot config show"),
+    ("their key", in_file("config.json", changed(modelPresets={})), "config", Verdict.WARN, "nanobot config show"),
     ("mode of config", lambda data: (data / "config.json").chmod(0o644), "config mode", Verdict.BAD, "chmod 600 "),
     ("mode of data", lambda data: data.chmod(0o755), "data mode", Verdict.BAD, "chmod 700 "),
     ("workspace", without_workspace, "workspace", Verdict.WARN, "nanobot onboard"),
@@ -121,9 +133,18 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
     ("HKUDS, late", in_file("sessions/0123/Y2xp.jsonl", "{}"), "earlier files", Verdict.WARN, "guide differences"),
     ("a key", in_file("config.json", WITH_KEY), "keys", Verdict.WARN, '"apiKey": "${OPENAI_API_KEY}"'),
     ("no owners", in_file("config.json", changed(gateway={})), "owners", Verdict.WARN, '"owners": ["telegram:12345"]'),
+    (
+        "everybody",
+        in_file("config.json", changed(channels={"web": {"allowFrom": ["*"]}})),
+        "open to all",
+        Verdict.WARN,
+        "name them",
+    ),
+    ("host", in_file("config.json", changed(gateway={**OWNED, "host": "0.0.0.0"})), "address", Verdict.BAD, '"token": "${'),
+    ("loose socket", loose_socket, "socket", Verdict.BAD, "chmod 600 "),
     ("exec", in_file("config.json", changed(tools={})), "sandbox", Verdict.WARN, '"exec": {"enable": false}'),
 ]
-HIDDEN = {"workspace", "model", "owners", "sandbox"}
+HIDDEN = {"workspace", "model", "owners", "sandbox", "address", "open to all"}
 """What is not looked at while the configuration does not load."""
 
 
@@ -186,6 +207,58 @@ def test_who_is_running(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl.flock(lock, fcntl.LOCK_SH)
     assert examine(healthy)["running"] == Finding(Verdict.OK, f"nanobot is running (process {os.getpid()})")
     os.close(lock)
+
+
+PARKED = Node("telegram", "channel", "parked", STARTED, error="the token was revoked")
+STUCK = Node("slack", "channel", "stuck", STARTED)
+MEND_PARKED = "telegram is parked (the token was revoked); mend what it says, then: nanobot channels restart telegram"
+
+
+@pytest.mark.parametrize(
+    ("channels", "verdict", "text"),
+    [
+        ([], Verdict.OK, f"running (process {os.getpid()}), and all of it lives"),
+        ([PARKED], Verdict.BAD, MEND_PARKED),
+        ([PARKED, STUCK], Verdict.BAD, f"{MEND_PARKED}; slack is stuck: nanobot gateway restart"),
+    ],
+)
+def test_a_running_gateway(
+    home: Path, monkeypatch: pytest.MonkeyPatch, channels: list[Node], verdict: Verdict, text: str
+) -> None:
+    healthy = facts(home, monkeypatch)
+    assert examine(healthy)["gateway"] == Finding(Verdict.OK, "not running")
+    with listening(home / ".nanobot", FakeGateway(tree(*channels))):
+        after = examine(healthy)
+    assert after["gateway"] == Finding(verdict, text)
+    assert after["socket"] == Finding(Verdict.OK, "600")
+
+
+def test_a_gateway_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "ASK_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(f"{home}/.nanobot/control.sock")
+        hanging.listen()
+        found = examine(facts(home, monkeypatch))["gateway"]
+    assert (found.verdict, "does not answer. Its log says more: nanobot gateway logs" in found.text) == (Verdict.BAD, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "text"),
+    [
+        ({}, Verdict.OK, "127.0.0.1 port 18790, this machine alone"),
+        ({"host": "localhost"}, Verdict.OK, "localhost port 18790, this machine alone"),
+        ({"host": "::1"}, Verdict.OK, "::1 port 18790, this machine alone"),
+        ({"host": "0.0.0.0", "token": "hush-hush-hush"}, Verdict.OK, "0.0.0.0 port 18790, with a token"),
+        ({"host": "0.0.0.0", "http": False}, Verdict.OK, "not listened on"),
+        ({"host": "house.local"}, Verdict.BAD, "house.local port 18790 is open to others, so it needs a token: "),
+    ],
+)
+def test_who_reaches_the_page(
+    home: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], verdict: Verdict, text: str
+) -> None:
+    put(home / ".nanobot" / "config.json", {**CONFIG, "gateway": {**OWNED, **settings}})
+    found = examine(facts(home, monkeypatch))["address"]
+    assert (found.verdict, found.text[: len(text)]) == (verdict, text)
 
 
 def test_a_lock_that_a_child_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

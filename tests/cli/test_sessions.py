@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nanobot.archive.reading import Reader
+from nanobot.errors import NanobotError
 from nanobot.journal import names
 from nanobot.journal.journal import Journals
-from nanobot.messages import CallState
+from nanobot.messages import CallState, SessionKey
 from nanobot.session import events as ev
 from tests.cli.command import CommandLine
+from tests.fakes.gateway import FakeGateway, listening
 from tests.session.talks import KEY, Talk, journals_in, listing, written
 
 OTHER = "telegram:default:42"
@@ -179,6 +183,58 @@ def test_delete_is_refused_while_it_is_in_use(nanobot: CommandLine, journals: Jo
     assert ended.err.startswith(f"session {KEY} is in use by process ")
     assert ended.err.endswith("End that first; nothing was deleted\n")
     assert files(nanobot.home) == before
+
+
+class Holding(FakeGateway):
+    """A gateway that has the session open and lets it go when it is asked, for good the `gives_up`th time."""
+
+    def __init__(self, journals: Journals, gives_up: int) -> None:
+        super().__init__()
+        self.left = gives_up
+        self.lock = os.open(f"{journals.root}/{names.encode(KEY)}", os.O_RDONLY)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+
+    async def release(self, key: SessionKey) -> None:
+        await super().release(key)
+        self.left -= 1
+        if self.left == 0:
+            os.close(self.lock)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_delete_asks_a_running_gateway_to_let_go(nanobot: CommandLine, journals: Journals, times: int) -> None:
+    """Somebody may speak in the session in between, and then it is asked again."""
+    with listening(nanobot.home / ".nanobot", Holding(journals, times)) as gateway:
+        ended = nanobot("sessions", "delete", "cli:direct", "--yes")
+    assert (ended.code, ended.out, ended.err) == (0, "Deleted cli:direct.\n", "")
+    assert gateway.asked == [f"release {KEY}"] * times
+    assert nanobot("sessions", "list").out.startswith("There are no sessions")
+
+
+@pytest.mark.parametrize(
+    ("gateway", "sentence"),
+    [
+        (lambda journals: Holding(journals, 100), f"session {KEY} is in use by process {os.getpid()}. End that first"),
+        (lambda _: FakeGateway(error=NanobotError("A turn is running in cli:direct")), "A turn is running in cli:direct"),
+    ],
+    ids=["does not let go", "refuses"],
+)
+def test_delete_where_the_gateway_keeps_it(
+    nanobot: CommandLine, journals: Journals, gateway: Callable[[Journals], FakeGateway], sentence: str
+) -> None:
+    before = files(nanobot.home)
+    with listening(nanobot.home / ".nanobot", gateway(journals)):
+        ended = nanobot("sessions", "delete", "cli:direct", "--yes")
+    assert (ended.code, ended.out, files(nanobot.home)) == (1, "", before)
+    assert ended.err.startswith(sentence)
+    assert ended.err.endswith("othing was deleted\n")
+
+
+def test_reading_does_not_ask_the_gateway(nanobot: CommandLine, journals: Journals) -> None:
+    with listening(nanobot.home / ".nanobot", FakeGateway()) as gateway:
+        for command in (["list"], ["show", KEY], ["export", KEY]):
+            assert nanobot("sessions", *command).code == 0
+    assert gateway.asked == []
 
 
 @pytest.mark.parametrize(("typed", "code"), [("no\n", 0), ("\n", 0), ("", 1)])

@@ -17,14 +17,11 @@ from pathlib import Path
 import attrs
 
 from nanobot.archive.reading import Reader
-from nanobot.journal import segment
-from nanobot.messages import Outbound, Said
-from nanobot.session import records as r
-from nanobot.session.codec import decode, decode_session
+from nanobot.messages import Said
 from nanobot.session.state import Session
 from tests.crash.house import KEY
 from tests.crash.plans import EFFECTS, Kill, Message, Round
-from tests.crash.rounds import Evidence, Met, journal_files, left_behind, name_of, resumed, settle
+from tests.crash.rounds import Evidence, Met, journal_files, left_behind, name_of, promised, resumed, settle
 
 PATIENCE_S = 60.0
 """A command starts in about two seconds."""
@@ -43,11 +40,11 @@ class Screens(Evidence):
 
     @property
     def replies(self) -> list[dict[str, object]]:
-        promised = _promised(self.folder)
-        same = Counter(out.text for out in promised)
+        said = promised(self.folder)
+        same = Counter(out.text for out in said)
         return [
             {"id": out.id, "answers": [out.reply_to, *out.also_answers], "text": out.text}
-            for out in promised
+            for out in said
             for _ in range(self.shown.count(out.text) // same[out.text])
         ]
 
@@ -127,14 +124,3 @@ def _texts(evidence: Evidence) -> Counter[str]:
     turn = session.turn.entries if session.turn else ()
     entries = (*(entry for exchange in session.exchanges for entry in exchange.entries), *turn, *session.inbox)
     return Counter(entry.text for entry in entries if isinstance(entry, Said))
-
-
-def _promised(folder: Path) -> list[Outbound]:
-    """Every reply that the journal has promised, oldest first."""
-    promised: dict[str, Outbound] = {}
-    for path in journal_files(folder):
-        found = segment.read(path.read_bytes(), str(path))
-        waiting = [pending.outbound for pending in decode_session(found.header.snapshot).outbox]
-        queued = [record.outbound for record in decode(found.records) if isinstance(record, r.Queued)]
-        promised |= {out.id: out for out in (*waiting, *queued)}
-    return list(promised.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,23 +22,23 @@ def broken(evidence: Evidence) -> list[str]:
     return [
         *evidence.troubles,
         *archive.troubles,
-        *_at_rest(archive.session),
-        *_kept(past, evidence.met),
-        *_said_once(past, archive.session, evidence.acknowledged),
+        *at_rest(archive.session),
+        *kept(past, evidence.met),
+        *said_once(past, archive.session, evidence.acknowledged),
         *_answered_once(replies, archive.session, evidence),
         *_shown_often_enough(replies, archive.session, evidence.met),
-        *_calls_settled(past, evidence.effects),
-        *_effects_once(evidence),
-        *_ended_by_second_crash(past, evidence.met),
+        *calls_settled(past, evidence.effects),
+        *effects_once(evidence),
+        *ended_by_second_crash(past, evidence.met),
     ]
 
 
-def _at_rest(session: Session) -> Iterator[str]:
+def at_rest(session: Session) -> Iterator[str]:
     if session.inbox or session.outbox or session.turn or session.errands or session.owed:
         yield f"something is left: {session}"
 
 
-def _kept(past: Iterable[Exchange], met: Iterable[Met]) -> Iterator[str]:
+def kept(past: Iterable[Exchange], met: Iterable[Met]) -> Iterator[str]:
     """What was closed before a kill stands as it stood."""
     final = {exchange.turn: exchange for exchange in past}
     for before in met:
@@ -46,7 +47,7 @@ def _kept(past: Iterable[Exchange], met: Iterable[Met]) -> Iterator[str]:
                 yield f"turn {exchange.turn} was {exchange}, now it is {final.get(exchange.turn)}"
 
 
-def _said_once(past: Iterable[Exchange], session: Session, acknowledged: Iterable[Message]) -> Iterator[str]:
+def said_once(past: Iterable[Exchange], session: Session, acknowledged: Iterable[Message]) -> Iterator[str]:
     said = Counter(entry.id for exchange in past for entry in exchange.entries if isinstance(entry, Said))
     for message in acknowledged:
         if message.id not in session.seen:
@@ -77,7 +78,7 @@ def _shown_often_enough(replies: Iterable[tuple[str, object]], session: Session,
             yield f"reply {letter.outbound.id} was given up: {letter.reason}"
 
 
-def _calls_settled(past: Iterable[Exchange], effects: Counter[str]) -> Iterator[str]:
+def calls_settled(past: Iterable[Exchange], effects: Counter[str]) -> Iterator[str]:
     for exchange in past:
         for call in _calls(exchange):
             if not call.state.settled:
@@ -95,17 +96,20 @@ def _says_what_happened(call: Call, times: int) -> Iterator[str]:
         yield f"{call.arguments} failed: {call.result}"
 
 
-def _effects_once(evidence: Evidence) -> Iterator[str]:
+def effects_once(evidence: Evidence) -> Iterator[str]:
     for token, times in evidence.effects.items():
         if times > 1:
             yield f"{token} took effect {times} times"
 
 
-def _ended_by_second_crash(past: Iterable[Exchange], met: Sequence[Met]) -> Iterator[str]:
-    """The second kill in a turn ends it with a sentence, and nothing else does, but for too many starts without a farewell."""
+def ended_by_second_crash(past: Iterable[Exchange], met: Sequence[Met], deaths: int | None = None) -> Iterator[str]:
+    """The second kill in a turn ends it with a sentence, and nothing else does, but for too many starts without a farewell.
+
+    `deaths`: how many kills there were, if some are not in `met`.
+    """
     second = {m.session.turn.number for m in met if m.session.turn is not None and _resumed_before(m)}
     for exchange in past:
-        if exchange.answer == NOT_RESUMED and len(met) >= starts.MOST:
+        if exchange.answer == NOT_RESUMED and (deaths or len(met)) >= starts.MOST:
             continue
         crashed = (exchange.end, exchange.answer) == (TurnEnd.CRASHED, CRASHED_TWICE)
         if crashed != (exchange.turn in second):
@@ -123,4 +127,5 @@ def _calls(exchange: Exchange) -> Iterator[Call]:
 
 
 def _token(call: Call) -> str:
-    return next((word.strip(';"}') for word in call.arguments.split() if word.startswith("T")), "")
+    found = re.search(r"T\d[\d-]*T", call.arguments)
+    return found[0] if found else ""

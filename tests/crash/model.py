@@ -29,7 +29,7 @@ async def follow(asked: Asked) -> Answer:
     step = steps[done] if done < len(steps) else plan
     await trio.sleep(step["think"])
     if step is plan:
-        return Answer(plan["answer"], burst=True)
+        return Answer(plan["answer"] + " and so on" * plan.get("longer", 0), burst=True)
     return Answer(calls=tuple(_call(call, n) for n, call in enumerate(step["calls"])), burst=True)
 
 
@@ -44,6 +44,8 @@ def command(call: dict[str, Any]) -> str:
 
 
 def _call(call: dict[str, Any], n: int) -> ToolCall:
+    if call.get("file"):
+        return ToolCall("write_file", {"path": f"{call['token']}.txt", "content": call["token"]})
     if call["token"]:
         return ToolCall("exec", {"command": command(call)})
     return ToolCall("read_file", {"path": "notes.txt", "limit": n + 1})

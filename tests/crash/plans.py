@@ -15,10 +15,13 @@ import attrs
 Wire = Literal["openai", "anthropic"]
 Aim = Literal["", "thinking", "writing", "shown"]
 """The state that a kill should meet; the campaign steers by it."""
-Point = Literal["time", "write", "torn", "fsync", "synced", "rename", "think", "writing", "reading", "stop", "send", "shown"]
-"""Where a kill is placed: after a time, at a journal operation, or when an effect has begun.
+Inside = Literal["write", "torn", "fsync", "synced", "rename", "think", "writing", "reading", "stop", "send", "shown"]
+Outside = Literal["time", "start", "accepted", "answer", "acked", "drain"]
+Point = Inside | Outside
+"""Where a kill is placed: at a journal operation, when an effect has begun, after a time, or by what a client sees.
 
-`torn` writes half of a line, `synced` is behind the fsync, `send` before the reply is written and `shown` behind it.
+`torn` writes half of a line, `synced` is behind the fsync, `send` before the reply is written and `shown` behind it; `start` is
+a time after the fork, `accepted` and `answer` when a client reads that, `acked` when it has written it, `drain` after SIGTERM.
 """
 PLACED: tuple[Point, ...] = ("write", "torn", "fsync", "synced", "rename", "think", "writing", "reading", "stop", "send", "shown")
 AT_RECOVERY: tuple[Point, ...] = ("write", "torn", "fsync", "synced", "rename", "think", "reading", "send", "shown", "time")
@@ -34,6 +37,8 @@ class ScriptedCall:
     pause: float = 0.0
     late: bool = False
     """The effect comes after the pause."""
+    file: bool = False
+    """It writes a file named by the token, and does not pause."""
     leaves: bool = False
     """It leaves a process of its own session behind, which would live on for a minute."""
 
@@ -54,6 +59,8 @@ class Kill:
     point: Point
     n: int = 1
     delay: float = 0.0
+    grace: float = 0.0
+    """Seconds between SIGTERM and the kill, for `drain`."""
 
 
 @attrs.frozen
@@ -80,11 +87,11 @@ def mark_of(seed: int) -> str:
 
 def draw(seed: int, aim: Aim = "") -> Round:
     dice = random.Random(f"{seed} {aim}")
-    messages = tuple(_message(dice, seed, n, aim) for n in range(dice.randint(1, 3)))
+    messages = tuple(message(dice, seed, n, aim) for n in range(dice.randint(1, 3)))
     if aim == "" and dice.random() < 0.35:
         order = dice.choice(("/stop", "/stop", "/new"))
         messages = (*messages, Message(f"{seed}-order", order, dice.uniform(0.0, 0.2)))
-        messages = (*messages, *([_message(dice, seed, len(messages), aim)] if dice.random() < 0.5 else []))
+        messages = (*messages, *([message(dice, seed, len(messages), aim)] if dice.random() < 0.5 else []))
     kills: tuple[Kill, ...] = (_first_kill(dice, aim, stops=any(m.text == "/stop" for m in messages)),)
     while dice.random() < 0.25 and len(kills) < 3:
         kills = (*kills, Kill(dice.choice(AT_RECOVERY), dice.choice((1, 1, 2, 3)), dice.uniform(0.0, 0.1)))
@@ -109,9 +116,14 @@ def _first_kill(dice: random.Random, aim: Aim, *, stops: bool) -> Kill:
             return Kill(dice.choice(PLACED), dice.choice((1, 1, 2, 3, 4)), 0.0 if at_once else dice.uniform(0.0, 0.1))
 
 
-def _message(dice: random.Random, seed: int, n: int, aim: Aim) -> Message:
-    steps = [_step(dice, f"{seed}-{n}-{index}", aim) for index in range(dice.choice((0, 1, 1, 2)) if aim != "writing" else 2)]
-    plan = {"steps": steps, "think": _think(dice, aim), "answer": f"answer {seed}-{n}"}
+def message(dice: random.Random, seed: int, n: int, aim: Aim = "", *, files: float = 0.0, longer: int = 0) -> Message:
+    """What somebody says, with its plan.
+
+    `files`: the share of calls that write a file instead of running a command. `longer`: ten characters each for the answer.
+    """
+    count = dice.choice((0, 1, 1, 2)) if aim != "writing" else 2
+    steps = [_step(dice, f"{seed}-{n}-{index}", aim, files) for index in range(count)]
+    plan = {"steps": steps, "think": _think(dice, aim), "answer": f"answer {seed}-{n}", "longer": longer}
     wait = dice.choice((0.0, 0.0, dice.uniform(0.0, 0.3)))
     return Message(f"{seed}-{n}", f"plan {json.dumps(plan)}", wait)
 
@@ -120,12 +132,14 @@ def _think(dice: random.Random, aim: Aim) -> float:
     return 0.12 if aim == "thinking" else dice.choice((0.0, 0.0, 0.02, 0.1))
 
 
-def _step(dice: random.Random, name: str, aim: Aim) -> dict[str, object]:
-    calls = [attrs.asdict(_call(dice, f"{name}-{n}", aim)) for n in range(dice.choice((1, 1, 2, 3)))]
+def _step(dice: random.Random, name: str, aim: Aim, files: float) -> dict[str, object]:
+    calls = [attrs.asdict(_call(dice, f"{name}-{n}", aim, files)) for n in range(dice.choice((1, 1, 2, 3)))]
     return {"think": _think(dice, aim), "calls": calls}
 
 
-def _call(dice: random.Random, token: str, aim: Aim) -> ScriptedCall:
+def _call(dice: random.Random, token: str, aim: Aim, files: float) -> ScriptedCall:
+    if files and dice.random() < files:
+        return ScriptedCall(f"T{token}T", file=True)
     if aim != "writing" and dice.random() < 0.35:
         return ScriptedCall()
     pause = dice.choice((0.0, 0.05, 0.3)) if aim != "writing" else 0.3

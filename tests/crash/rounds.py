@@ -15,9 +15,9 @@ import attrs
 from nanobot.archive.conversation import Archive
 from nanobot.archive.reading import Reader
 from nanobot.journal import names, segment
-from nanobot.messages import Effect
-from nanobot.session.codec import decode
-from nanobot.session.records import Restarted, TurnStarted
+from nanobot.messages import Effect, Outbound, SessionKey
+from nanobot.session.codec import decode, decode_session
+from nanobot.session.records import Queued, Restarted, TurnStarted
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
 from nanobot.supervise import lifeline
 from tests.crash.house import KEY, REPLIES
@@ -68,9 +68,10 @@ class Evidence:
 
     @property
     def effects(self) -> Counter[str]:
-        """How often each token is in the file."""
+        """How often each token is in the file; a file of its own counts, too."""
         path = self.folder / "ws" / EFFECTS
-        return Counter(path.read_text().split()) if path.exists() else Counter()
+        files = Counter(file.stem for file in path.parent.glob("T*T.txt"))
+        return files + Counter(path.read_text().split()) if path.exists() else files
 
 
 def play(plan: Round, folder: Path, base: str) -> Evidence:
@@ -177,10 +178,10 @@ def name_of(session: Session, shown: Collection[object]) -> str:
             return type(session.state).__name__
 
 
-def resumed(folder: Path) -> int:
+def resumed(folder: Path, key: SessionKey = KEY) -> int:
     """How often the turn that is under way was taken up after a crash."""
     count = 0
-    for file in journal_files(folder):
+    for file in journal_files(folder, key):
         for record in decode(segment.read(file.read_bytes(), str(file)).records):
             match record:
                 case TurnStarted():
@@ -192,17 +193,28 @@ def resumed(folder: Path) -> int:
     return count
 
 
-def journal_files(folder: Path) -> list[Path]:
+def journal_files(folder: Path, key: SessionKey = KEY) -> list[Path]:
     """The segments, oldest first."""
-    return sorted((folder / "journals" / names.encode(str(KEY))).glob("*.jsonl"))
+    return sorted((folder / "journals" / names.encode(str(key))).glob("*.jsonl"))
+
+
+def promised(folder: Path, key: SessionKey = KEY) -> list[Outbound]:
+    """Every message to the chat that the journal has promised, oldest first."""
+    found: dict[str, Outbound] = {}
+    for file in journal_files(folder, key):
+        read = segment.read(file.read_bytes(), str(file))
+        waiting = [pending.outbound for pending in decode_session(read.header.snapshot).outbox]
+        queued = [record.outbound for record in decode(read.records) if isinstance(record, Queued)]
+        found |= {out.id: out for out in (*waiting, *queued)}
+    return list(found.values())
 
 
 def trace(folder: Path) -> str:
-    """The journal, a line an append: its number and the records in it."""
+    """The journals, a line an append: its number and the records in it."""
     lines = []
-    for file in journal_files(folder):
+    for file in sorted((folder / "journals").glob("*/*.jsonl")):
         header, *rest = file.read_bytes().split(b"\n")
-        lines.append(f"{file.name}: snapshot at {segment.read_header(header, file.name).n}")
+        lines.append(f"{file.parent.name}/{file.name}: snapshot at {segment.read_header(header, file.name).n}")
         for text in filter(None, rest):
             line = segment.read_line(text)
             lines.append("  torn" if line is None else f"  {line.n} {' '.join(map(_short, line.records))}{' slept' * line.slept}")

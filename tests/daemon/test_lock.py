@@ -28,8 +28,8 @@ def test_the_gateway_has_it_alone_and_the_later_one_says_who_holds_it(places: Pl
             with pytest.raises(InUse) as refused, later:
                 pass
             assert refused.value.holder == os.getpid()
-        assert lock.holder(places) == os.getpid()
-    assert lock.holder(places) is None
+        assert lock.is_held(places.lock)
+    assert not lock.is_held(places.lock)
 
 
 def test_a_chat_keeps_the_gateway_out(places: Places) -> None:
@@ -49,4 +49,4 @@ def test_the_children_of_a_dead_gateway_are_waited_for(places: Places) -> None:
 
 
 def test_nobody_holds_a_lock_that_was_never_made(places: Places) -> None:
-    assert lock.holder(places) is None
+    assert not lock.is_held(places.lock)

@@ -27,6 +27,7 @@ class Peer:
 
 PEERS: Mapping[str, Peer] = {
     "bwrap": Peer(("bwrap",), "apt-get install bubblewrap"),
+    "chromium": Peer(("chromium-headless-shell",), "apt-get install chromium-headless-shell"),
     "ext4": Peer(("mkfs.ext4", "dumpe2fs", "mount", "umount", "losetup"), "apt-get install e2fsprogs mount"),
 }
 missed: set[str] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -14,18 +14,26 @@ from typing import Any
 import attrs
 import trio
 
+from nanobot.agent.questions import Order
 from nanobot.config.load import load
 from nanobot.config.paths import Places, places
 from nanobot.gateway.house import House, open_house
 from nanobot.messages import Attachment, Inbound, MessageId, Outbound, Principal, SessionKey
 from nanobot.session import events as ev
-from nanobot.session.ports import Adopted, Progress
+from nanobot.session.ports import Adopted, DeliveryEnd, Progress
 from nanobot.session.state import Pending, Session
 from tests.fakes.llm import ModelServer, Script, model_server
 
 KEY = SessionKey("cli", "direct")
 ME = Principal("cli", "default", "direct", "me", owner=True)
 _ids = count(1)
+
+
+Network = Callable[[Session, Pending, int], Awaitable[DeliveryEnd | None]]
+
+
+async def working(_session: Session, _pending: Pending, _part: int) -> None:
+    """A network that delivers everything."""
 
 
 @attrs.define(eq=False)
@@ -37,6 +45,8 @@ class Talk:
     place: Path
     progress: list[Progress] = attrs.field(factory=list)
     replies: list[Outbound] = attrs.field(factory=list)
+    network: Network = working
+    """How it fares with a message, where it is not simply delivered."""
     _news: trio.Event = attrs.field(factory=trio.Event)
 
     async def say(self, text: str, *attachments: Attachment, key: SessionKey = KEY) -> Outbound:
@@ -71,7 +81,9 @@ class Talk:
     def session(self) -> Session:
         return next(p.session for p in reversed(self.progress) if isinstance(p, Adopted))
 
-    async def send(self, session: Session, pending: Pending, part: int) -> ev.PartDelivered:
+    async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
+        if (end := await self.network(session, pending, part)) is not None:
+            return end
         self.replies.append(pending.outbound)
         self._news.set()
         return ev.PartDelivered(pending.outbound.id, part, time.time())
@@ -91,12 +103,20 @@ def configured(place: Path, wire: str, base: str, **defaults: Any) -> Places:
 
 
 @asynccontextmanager
-async def talking(place: Path, script: Script, *, wire: str = "openai", base: str = "", **defaults: Any) -> AsyncIterator[Talk]:
+async def talking(
+    place: Path,
+    script: Script,
+    *,
+    wire: str = "openai",
+    base: str = "",
+    orders: Mapping[str, Order] | None = None,
+    **defaults: Any,
+) -> AsyncIterator[Talk]:
     """A house on that wire for as long as the block lasts. Leaving checks every request that was made."""
     async with model_server(script) as server:
         where = configured(place, wire, base or server.base, **defaults)
         talk = Talk(None, server, place)  # type: ignore[arg-type]  # the house needs its outlet first
         config = load(where.config, {}).config
         environ = {"PATH": os.environ["PATH"]}
-        async with open_house(config, where, environ, talk, talk.watch, resume_all=True, drain_s=5) as talk.house:
+        async with open_house(config, where, environ, talk, talk.watch, resume_all=True, drain_s=5, orders=orders) as talk.house:
             yield talk

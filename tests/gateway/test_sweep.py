@@ -1,4 +1,4 @@
-"""Tool results are kept within age and size, the newest first."""
+"""Tool results and media are kept within age and size, the newest first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from nanobot.config.schema import RetentionConfig
-from nanobot.gateway.sweep import sweep_results
+from nanobot.gateway.sweep import sweep_media, sweep_results
 
 NOW, DAY = 1_000_000.0, 86400.0
 
@@ -28,6 +28,14 @@ def test_the_old_go_and_the_young_stay(tmp_path: Path) -> None:
 def test_beyond_the_size_the_oldest_go(tmp_path: Path) -> None:
     files = [result(tmp_path, str(age), age, 400_000) for age in range(5)]
     sweep_results(tmp_path, RetentionConfig(tool_results_mb=1), NOW)
+    assert [file.exists() for file in files] == [True, True, False, False, False]
+
+
+def test_media_have_bounds_of_their_own(tmp_path: Path) -> None:
+    files = [result(tmp_path, str(age), age, 400_000) for age in range(5)]
+    bounds = RetentionConfig(tool_results_days=0, tool_results_mb=1, media_days=2.5)
+    assert sweep_media(tmp_path, bounds, NOW) == 2
+    assert sweep_media(tmp_path, RetentionConfig(media_mb=1), NOW) == 1
     assert [file.exists() for file in files] == [True, True, False, False, False]
 
 

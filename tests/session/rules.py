@@ -11,7 +11,7 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.messages import Call, CallState, Effect, MessageId, TurnNumber
+from nanobot.messages import Call, CallState, Effect, MessageId, Outbound, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -75,8 +75,10 @@ def check_step(before: Session, event: ev.Event, plan: Plan, after: Session) -> 
 
 
 def unanswered(session: Session) -> set[MessageId]:
-    """Messages that this session still has to answer."""
-    ids = {said.id for said in session.inbox} | set(session.turn.inputs if session.turn else ())
+    """Messages that this session still has to answer; what a call has said in mid-turn answers, too."""
+    turn = session.turn
+    told = {i for out in (turn.told if turn else ()) for i in (out.reply_to, *out.also_answers)}
+    ids = {said.id for said in session.inbox} | (set(turn.inputs if turn else ()) - told)
     ids |= set(session.state.by) if isinstance(session.state, Stopping) else set()
     return ids | {errand.asked_by for errand in session.errands if errand.kind is ErrandKind.QUESTION}
 
@@ -109,13 +111,29 @@ def _nothing_is_twice(before: Session, event: ev.Event, plan: Plan) -> None:
     turns = [record.turn for record in plan.records if isinstance(record, r.TurnStarted)]
     assert turns == list(range(before.next_turn, before.next_turn + len(turns))), "turns are numbered in order"
     runs = Counter((e.turn, call) for e in plan.effects if isinstance(e, ef.RunCalls) for call in e.calls)
-    again = {(before.turn.number, c.id) for c in before.turn.open_calls if c.effect is Effect.READS} if before.turn else set()
+    once = Effect.WRITES
+    again = {(before.turn.number, c.id) for c in before.turn.open_calls if c.effect is not once} if before.turn else set()
     again = again if isinstance(event, ev.Opened) else set()
     fresh = _started(plan.records)
     for call, count in runs.items():
         assert count == 1, f"{call} runs twice"
         assert call in fresh or call in again, f"{call} runs without a line that says so"
     assert fresh <= set(runs), "what is written as started runs"
+    taken = [record.outbound.request for record in plan.records if isinstance(record, r.Queued) and record.outbound.request]
+    taken += [record.owed.id for record in plan.records if isinstance(record, r.Promised)]
+    assert len(set(taken)) == len(taken)
+    assert not [i for i in taken if i in before.seen], "what is asked for is taken once"
+    for record in plan.records if before.turn else ():
+        if isinstance(record, r.Queued) and record.turn is None and not record.outbound.failed:
+            assert not _said_already(before, record.outbound), "the answer is not said twice"
+
+
+def _said_already(session: Session, out: Outbound) -> bool:
+    """Whether a call of the turn has said the same to all whom `out` answers."""
+    told = session.turn.told if session.turn else ()
+    same = [one for one in told if one.text.split() == out.text.split()]
+    answers = {out.reply_to, *out.also_answers}
+    return out.reply_to is not None and any(answers <= {one.reply_to, *one.also_answers} for one in same)
 
 
 def _started(records: tuple[r.Record, ...]) -> set[tuple[int, str]]:
@@ -197,7 +215,7 @@ def ended_by(event: ev.Event) -> set[Work]:
             return {Work("memory")}
         case ev.Received() | ev.Commanded() | ev.Woke() | ev.Opened() | ev.DrainAsked() | ev.DeadlinePassed():
             return set()
-        case ev.ChannelUp() | ev.ConsolidationDue():
+        case ev.ChannelUp() | ev.ConsolidationDue() | ev.MessageAsked() | ev.Handed() | ev.LetterRetried() | ev.LetterDropped():
             return set()
         case _ as never:
             assert_never(never)
@@ -221,6 +239,9 @@ def _nothing_is_stuck(before: Session, event: ev.Event, plan: Plan, after: Sessi
 
 def _outbox_keeps_all(before: Session, plan: Plan, after: Session) -> None:
     ids = [p.outbound.id for p in before.outbox] + [q.outbound.id for q in plan.records if isinstance(q, r.Queued)]
+    again = [record.id for record in plan.records if isinstance(record, r.LetterRetried)]
+    dropped = [record.id for record in plan.records if isinstance(record, r.LetterDropped)]
+    ids += again
     assert len(ids) == len(set(ids)), "ids of outbound messages are used once"
     left = [p.outbound.id for p in after.outbox]
     dead = [record.id for record in plan.records if isinstance(record, r.DeadLettered)]
@@ -228,7 +249,14 @@ def _outbox_keeps_all(before: Session, plan: Plan, after: Session) -> None:
     gone = set(ids) - set(left)
     assert left == [i for i in ids if i not in gone], "the outbox keeps its order"
     assert gone <= delivered | set(dead), "what leaves the outbox is delivered or a dead letter"
-    assert len(after.dead) == len(before.dead) + len(dead) == len(before.dead) + len(set(dead))
+    letters = [letter.outbound.id for letter in before.dead if letter.outbound.id not in (*again, *dropped)]
+    assert [letter.outbound.id for letter in after.dead] == letters + dead, "dead letters stay until they are retried or dropped"
+    fresh = {p.outbound.id for p in before.outbox if p.doubted and p.outbound.id in delivered}
+    fresh |= {out.id for out in before.doubled} - set(dropped)
+    assert {out.id for out in after.doubled} == fresh, "what may have arrived twice is listed"
+    notices = [record.owed.to for record in plan.records if isinstance(record, r.Promised)]
+    told = [p.outbound.origin for p in before.outbox if p.outbound.id in dead and p.outbound.origin]
+    assert set(told) <= {*notices, *(owed.to for owed in after.owed)}, "a dead letter is told in the chat that asked for it"
 
 
 def _outcomes_stay(before: Session, plan: Plan, after: Session) -> None:

@@ -42,6 +42,10 @@ def call(call_id: str, name: str = "shell", effect: Effect = Effect.WRITES, argu
     return Call(CallId(call_id), name, f'{{"of": "{call_id}"}}' if arguments is None else arguments, effect)
 
 
+def speaks(call_id: str) -> Call:
+    return call(call_id, "message", Effect.RECORDS)
+
+
 def reads(call_id: str) -> Call:
     return call(call_id, "read_file", Effect.READS)
 
@@ -100,12 +104,20 @@ class Driver:
     def end(self, call_id: str, state: CallState = CallState.DONE, result: str = "done", errand: Errand | None = None) -> Plan:
         return self.tell(ev.CallEnded(self._now()[0], CallId(call_id), AT, state, result, errand=errand))
 
+    def message(self, call_id: str, text: str = "by the way", to: str = "") -> Plan:
+        """A call of `message` asks for it."""
+        return self.tell(ev.MessageAsked(self._now()[0], CallId(call_id), AT, text, to=to))
+
     def emptied(self) -> Plan:
         return self.tell(ev.TurnEmptied(self._now()[0], AT))
 
     def delivered(self) -> Plan:
         head = self.session.outbox[0]
         return self.tell(ev.PartDelivered(head.outbound.id, head.delivered, AT))
+
+    def refused(self) -> Plan:
+        head = self.session.outbox[0]
+        return self.tell(ev.SendRefused(head.outbound.id, head.delivered, AT, "no such chat"))
 
     def crash(self, *, resume: bool = True) -> Plan:
         return self.tell(ev.Opened(AT, crashed=True, resume=resume))

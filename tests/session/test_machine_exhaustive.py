@@ -2,7 +2,8 @@
 
 The search walks distinct states, not sequences: two sequences that lead to the same state go on together, and the number of
 sequences is counted with the states. `same` says what is forgotten so that states meet: the numbers of turns, messages and
-exchanges (the machine only compares them), texts and results, closed exchanges but the last one, calls of earlier answers,
+exchanges (the machine only compares them), texts and results (of what a call has said, whether it is "Done." and whether it
+answers all of the turn), closed exchanges but the last one, calls of earlier answers, letters behind the first,
 how many messages one person has said in a row (they always go together), outbound messages behind the second (delivery
 never looks behind the head but to see whether there is one), and what is only counted upwards, beyond the bound that the
 machine looks at. What is forgotten cannot hide a broken rule, because the rules look at single steps.
@@ -38,9 +39,11 @@ from nanobot.session import events as ev
 from nanobot.session.fold import apply_all
 from nanobot.session.machine import step
 from nanobot.session.plan import Limits
+from nanobot.session.requests import request_of
 from nanobot.session.state import (
     AwaitingTool,
     Consolidating,
+    DeadLetter,
     Errand,
     ErrandKind,
     Idle,
@@ -55,7 +58,7 @@ from nanobot.session.state import (
     Turn,
 )
 from tests.session.rules import check_step
-from tests.session.strategies import ANN, AT, BOB, Driver, approval, background, call, commanded, reads, said
+from tests.session.strategies import ANN, AT, BOB, Driver, approval, background, call, commanded, reads, said, speaks
 
 LIMITS = Limits(iterations=2)
 TURN = TurnNumber(50)
@@ -91,6 +94,7 @@ def beside_the_turn(s: Session) -> Iterator[ev.Event]:
     if s.turn:
         yield ev.ModelAnswered(s.turn.number, s.turn.step, AT, Reply("Done."))
         yield ev.ModelAnswered(s.turn.number, s.turn.step, AT, Reply("", (call("c1"),)))
+        yield ev.ModelAnswered(s.turn.number, s.turn.step, AT, Reply("", (speaks("c1"),)))
         yield ev.TurnEmptied(s.turn.number, AT)
     yield from _beside(s)
 
@@ -107,9 +111,17 @@ def _of_the_turn(s: Session) -> Iterator[ev.Event]:
     yield ev.ContextFull(number, number_of_step, AT, s.end)
     yield ev.ContextFull(number, number_of_step, AT, s.end, refused=True)
     yield ev.ContextFull(number, number_of_step, AT, s.end, consolidate=True)
+    yield ev.ModelAnswered(number, number_of_step, AT, Reply("", (speaks("c1"),)))
+    yield from _messages(s)
     ids = ("c1", "c2", "c3", "unknown")
     yield from (ev.CallEnded(number, CallId(one), AT, CallState.DONE, "done") for one in ids)
     yield from (ev.DeadlinePassed(number, AT), ev.TurnEmptied(number, AT))
+
+
+def _messages(s: Session) -> Iterator[ev.Event]:
+    if s.turn:
+        yield from (ev.MessageAsked(s.turn.number, CallId("c1"), AT, text) for text in ("Done.", "by the way"))
+        yield ev.MessageAsked(s.turn.number, CallId("c1"), AT, "hello", to="test:default:other")
 
 
 def _late_and_early(s: Session) -> Iterator[ev.Event]:
@@ -121,6 +133,7 @@ def _late_and_early(s: Session) -> Iterator[ev.Event]:
         yield ev.ContextFull(number, number_of_step, AT, s.end)
     for number in (TurnNumber(s.next_turn - 2), s.next_turn):
         yield ev.CallEnded(number, CallId("c1"), AT, CallState.DONE, "done")
+        yield ev.MessageAsked(number, CallId("c1"), AT, "late")
         yield from (ev.DeadlinePassed(number, AT), ev.TurnEmptied(number, AT))
 
 
@@ -134,11 +147,14 @@ def _beside(s: Session) -> Iterator[ev.Event]:
     yield ev.ErrandEnded(ErrandId("gone"), AT, "late")
     yield from (ev.PaidTo(owed.id) for owed in s.owed[:1])
     yield from (ev.Woke(AT), ev.Woke(LATER))
+    yield from (ev.Handed(f"h{len(s.seen)}", "hello", AT, origin=origin) for origin in ("", "test:default:other"))
+    yield ev.Handed("old", "hello", AT)
+    yield from _messages(s)
     if s.turn:
         errand_id, call_id = f"f{len(s.errands)}", CallId("c1")
         yield ev.CallEnded(s.turn.number, call_id, AT, CallState.DEFERRED, "asked", errand=approval(errand_id, LATER))
         yield ev.CallEnded(s.turn.number, call_id, AT, CallState.DEFERRED, "spawned", errand=background(errand_id))
-        promise = Owed(f"q{len(s.owed)}", "bob", "{}")
+        promise = Owed(f"q{len(s.seen)}", "bob", "hello", AT)
         yield ev.CallEnded(s.turn.number, call_id, AT, CallState.DONE, "told", promises=(promise,))
     yield from _of_delivery(s)
 
@@ -149,6 +165,9 @@ def _of_delivery(s: Session) -> Iterator[ev.Event]:
     yield from (ev.SendFailed(out, part, AT, "busy"), ev.SendRefused(out, part, AT, "no"))
     yield from (ev.SendUnknown(out, part, AT, "?", keyed=False), ev.SendUnknown(out, part, AT, "?", keyed=True))
     yield from (ev.ChannelDown(out, part, AT, "down"), ev.ChannelUp(AT))
+    letters = [letter.outbound.id for letter in s.dead[:1]] + [doubled.id for doubled in s.doubled[:1]]
+    yield from (ev.LetterRetried(letter, AT) for letter in (*letters, OutboundId("gone")))
+    yield from (ev.LetterDropped(letter) for letter in (*letters, OutboundId("gone")))
 
 
 # --- when two states are the same
@@ -165,10 +184,13 @@ def same(session: Session) -> Session:
         exchanges=tuple(_exchange(exchange, TurnNumber(TURN - 10 + place)) for place, exchange in enumerate(kept)),
         inbox=tuple(ids.said(next(run)) for _, run in groupby(session.inbox, lambda one: one.principal)),
         outbox=tuple(_pending(pending, place) for place, pending in enumerate(session.outbox[:2])),
-        owed=tuple(Owed(f"p{place}", "bob", "{}") for place, _ in enumerate(session.owed[:2])),
+        dead=tuple(_letter(letter) for letter in session.dead[:1]),
+        doubled=tuple(Outbound(OutboundId("twice"), "", AT) for _ in session.doubled[:1]),
+        owed=tuple(Owed(f"p{place}", "bob", "", AT) for place, _ in enumerate(session.owed[:2])),
         errands=tuple(_errand(errand, ErrandId(f"e{place}"), ids) for place, errand in enumerate(session.errands)),
-        seen=SeenIds((i, AT) for i in [*ids.names.values(), MessageId("old")]),
+        seen=SeenIds((i, AT) for i in [*ids.names.values(), MessageId("old"), *_requested(session)]),
         next_turn=TURN,
+        next_out=1000,
         preempted=min(session.preempted, 3),
         draining=session.draining,
     )
@@ -176,7 +198,7 @@ def same(session: Session) -> Session:
 
 def same_turn(session: Session) -> Session:
     """Besides, all that stands beside the turn is forgotten."""
-    return attrs.evolve(same(session), outbox=(), owed=(), errands=())
+    return attrs.evolve(same(session), outbox=(), dead=(), doubled=(), owed=(), errands=())
 
 
 @attrs.frozen
@@ -205,6 +227,14 @@ def _state(state: object, ids: _Ids, turn_shift: int, shift: int) -> Idle | Thin
             return Idle()
 
 
+def _requested(session: Session) -> Iterator[MessageId]:
+    """Those of open calls, under the numbers that `same` gives."""
+    turn = session.turn
+    for one in turn.open_calls if turn else ():
+        if turn and request_of(session, turn, one.id) in session.seen:
+            yield request_of(session, _turn(turn, _Ids(), TURN - session.next_turn), one.id)
+
+
 def _turn(turn: Turn, ids: _Ids, turn_shift: int) -> Turn:
     return attrs.evolve(
         turn,
@@ -214,7 +244,14 @@ def _turn(turn: Turn, ids: _Ids, turn_shift: int) -> Turn:
         step=min(turn.step, LIMITS.iterations + 1),
         restarts=min(turn.restarts, 2),
         lengths=min(turn.lengths, 3),
+        told=tuple(dict.fromkeys(_told(one, turn, ids) for one in turn.told)),
     )
+
+
+def _told(one: Outbound, turn: Turn, ids: _Ids) -> Outbound:
+    """Whether it is what the model may answer, and answers all."""
+    reply_to = ids.of(turn.inputs[0]) if one in turn.answers else None
+    return Outbound(OutboundId("said"), "Done." if one.text == "Done." else "", AT, reply_to)
 
 
 def _entries(turn: Turn) -> tuple[Reply, ...]:
@@ -238,10 +275,15 @@ def _errand(errand: Errand, errand_id: ErrandId, ids: _Ids) -> Errand:
     return attrs.evolve(errand, id=errand_id, asked_by=ids.of(errand.asked_by), text="")
 
 
+def _letter(letter: DeadLetter) -> DeadLetter:
+    out = Outbound(OutboundId("given up"), "", AT, origin=letter.outbound.origin)
+    return DeadLetter(out, "", AT, letter.perhaps_delivered)
+
+
 def _pending(pending: Pending, place: int) -> Pending:
     return attrs.evolve(
         pending,
-        outbound=Outbound(OutboundId(f"x{place}"), "", AT),
+        outbound=Outbound(OutboundId(f"x{place}"), "", AT, origin=pending.outbound.origin),
         attempts=min(pending.attempts, 2),
         retry_at=None if pending.retry_at is None else AT + 1.0,
         waited_s=0.0,
@@ -281,6 +323,14 @@ def crowded() -> Driver:
 def awaiting() -> Driver:
     driver = crowded()
     driver.answer("", reads("c1"), reads("c2"), call("c3"))
+    return driver
+
+
+def having_spoken() -> Driver:
+    driver = thinking()
+    driver.answer("", speaks("c1"))
+    driver.message("c1", "Done.")
+    driver.end("c1")
     return driver
 
 
@@ -337,6 +387,14 @@ def unsent() -> Driver:
     return driver
 
 
+def with_letters() -> Driver:
+    driver = unsent()
+    driver.delivered()
+    driver.tell(ev.Handed("h1", "hello", AT, origin="test:default:other"))
+    driver.refused()
+    return driver
+
+
 def consolidating() -> Driver:
     driver = after_a_turn()
     driver.tell(ev.ConsolidationDue(AT, 1))
@@ -367,6 +425,7 @@ STARTS: tuple[Callable[[], Driver], ...] = (
     thinking,
     crowded,
     awaiting,
+    having_spoken,
     stopping,
     restarted,
     last_call,
@@ -374,6 +433,7 @@ STARTS: tuple[Callable[[], Driver], ...] = (
     idle_draining,
     with_errands,
     unsent,
+    with_letters,
     consolidating,
     consolidating_for_a_turn,
     consolidating_at_last,

@@ -7,7 +7,9 @@ effect is answered, and the session must come to rest with every message answere
 from __future__ import annotations
 
 import json
+from collections import Counter
 
+import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,7 +24,7 @@ from nanobot.session.machine import step
 from nanobot.session.plan import Limits, Plan
 from nanobot.session.state import Errand, ErrandKind, Idle, Owed, Session
 from tests.session.rules import Work, answered, begun_by, check_step, ended_by, under_way
-from tests.session.strategies import ANN, AT, BOB, call, reads
+from tests.session.strategies import ANN, AT, BOB, call, reads, speaks
 
 LIMITS = Limits(iterations=6)
 people = st.sampled_from([ANN, BOB])
@@ -59,6 +61,10 @@ class Life(RuleBasedStateMachine):
         """Calls that write, with turn and step: some services number their calls anew in each answer."""
         self.arrived: dict[OutboundId, int] = {}
         """Parts shown of each message."""
+        self.other = Session("test:default:other")
+        """To whom it owes."""
+        self.requests: Counter[str] = Counter()
+        """How often each was queued, here or there."""
 
     # --- the driver
 
@@ -96,6 +102,8 @@ class Life(RuleBasedStateMachine):
                     self.owed_an_answer.add(said.id)
                 case r.TurnStarted(inputs=ids) | r.Joined(inputs=ids) | r.StopAsked(settled=ids):
                     self.joined += ids
+                case r.Queued(outbound) if outbound.request:
+                    self.requests[outbound.request] += 1
                 case _:
                     pass
         self.owed_an_answer -= answered(plan.records)
@@ -139,12 +147,16 @@ class Life(RuleBasedStateMachine):
     # --- the model and the tools
 
     @precondition(lambda self: self.any_of("model"))
-    @rule(data=st.data(), what=st.sampled_from(["write", "write", "several", "several", "text", "empty", "nameless", "length"]))
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(["write", "write", "several", "message", "message", "text", "empty", "nameless", "length"]),
+    )
     def model_answers(self, data: st.DataObject, what: str) -> None:
         asked = self.pick(data, "model")
         calls = {
             "write": (call(f"c{self.counter}"),),
             "several": (reads("r1"), reads("r2"), call("w1", arguments=str(self.counter)), call("w2")),
+            "message": (attrs.evolve(speaks("s1"), arguments=str(self.counter)), call("w1", arguments=str(self.counter))),
         }
         text = {"text": "Done.", "length": "Half"}.get(what, "")
         reply = Reply(text, calls.get(what, ()))
@@ -175,8 +187,14 @@ class Life(RuleBasedStateMachine):
             state, kind, errand_id = CallState.DEFERRED, ErrandKind(what), ErrandId(f"{what}{self.fresh()}")
             errand = Errand(errand_id, kind, "rm old", ANN, MessageId("m1"), call_id, expires_at=self.now + 500.0)
         if what == "promise":
-            promises = (Owed(f"p{self.fresh()}", "bob", "{}"),)
+            promises = (Owed(f"p{self.fresh()}", self.other.key, "hello", self.now),)
         self.tell(ev.CallEnded(running.turn, call_id, self.now, state, what, errand=errand, promises=promises))
+
+    @precondition(lambda self: any(work.of == "s1" for work in self.work))
+    @rule(text=st.sampled_from(["Done.", "by the way"]), elsewhere=st.booleans())
+    def call_says_something(self, text: str, elsewhere: bool) -> None:
+        turn = next(work.turn for work in self.work if work.of == "s1")
+        self.tell(ev.MessageAsked(turn, CallId("s1"), self.now, text, to=self.other.key if elsewhere else ""))
 
     @precondition(lambda self: self.any_of("empty"))
     @rule(data=st.data())
@@ -210,7 +228,33 @@ class Life(RuleBasedStateMachine):
         }
         self.tell(ends.get(what, ev.PartDelivered(*place, self.now)))
 
+    @precondition(lambda self: self.session.dead or self.session.doubled)
+    @rule(data=st.data(), retry=st.booleans())
+    def somebody_looks_after_a_letter(self, data: st.DataObject, retry: bool) -> None:
+        listed = [letter.outbound.id for letter in self.session.dead] + [out.id for out in self.session.doubled]
+        letter = data.draw(st.sampled_from(listed))
+        if retry and letter not in [out.id for out in self.session.doubled]:
+            self.arrived.pop(letter, None)
+        self.tell(ev.LetterRetried(letter, self.now) if retry else ev.LetterDropped(letter))
+
     # --- what stands beside
+
+    @rule(number=st.integers(0, 3), origin=st.booleans())
+    def another_session_hands_something_over(self, number: int, origin: bool) -> None:
+        self.tell(ev.Handed(f"h{number}", "hello", self.now, origin=self.other.key if origin else ""))
+
+    @precondition(lambda self: self.any_of("pay"))
+    @rule(data=st.data())
+    def the_other_session_has_it(self, data: st.DataObject) -> None:
+        """And the process may die before this one hears of it."""
+        self._hand_over(self.pick(data, "pay"))
+
+    def _hand_over(self, payment: Work) -> None:
+        owed = next(owed for owed in self.session.owed if owed.id == payment.of)
+        assert owed.to == self.other.key
+        plan = step(self.other, ev.Handed(owed.id, owed.text, owed.at, owed.attachments, owed.origin))
+        self.other = apply_all(self.other, plan.records)
+        self.requests.update(q.outbound.request for q in plan.records if isinstance(q, r.Queued))
 
     @precondition(lambda self: self.any_of("memory"))
     @rule(done=st.booleans())
@@ -271,6 +315,10 @@ class Life(RuleBasedStateMachine):
     def nothing_that_writes_runs_twice(self) -> None:
         assert len(self.ran) == len(set(self.ran))
 
+    @invariant()
+    def what_is_asked_for_is_said_once(self) -> None:
+        assert all(count == 1 for count in self.requests.values())
+
     def teardown(self) -> None:
         for _ in range(400):
             if self._quiet():
@@ -280,6 +328,7 @@ class Life(RuleBasedStateMachine):
         assert not self.session.inbox
         assert not self.session.outbox
         assert not self.owed_an_answer
+        assert not self.session.owed
         self._fold_again()
 
     def _quiet(self) -> bool:
@@ -310,6 +359,7 @@ class Life(RuleBasedStateMachine):
             case Work("errand", of=errand):
                 self.tell(ev.ErrandEnded(ErrandId(errand), self.now, "found"))
             case Work("pay", of=owed):
+                self._hand_over(work)
                 self.tell(ev.PaidTo(owed))
             case _:
                 self.tell(ev.ConsolidationFailed(self.now, "no answer"))

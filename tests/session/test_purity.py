@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 import nanobot.session
-from nanobot.session import effects, events, machine, records, state
+from nanobot.session import effects, events, records, state
 
 HERE = Path(nanobot.session.__file__).parent
 PURE = (
@@ -29,6 +29,7 @@ PURE = (
     "starts",
     "errands",
     "delivery",
+    "requests",
     "calls",
     "sentences",
 )
@@ -38,7 +39,7 @@ UNIONS = {
     "State": state.State,
     "Event": events.Event,
     "Command": events.Command,
-    "TurnEvent": machine.TurnEvent,
+    "TurnEvent": events.TurnEvent,
     "Effect": effects.Effect,
     "Record": records.Record,
 }

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
+import trio.testing
 
 from nanobot.errors import InUse, JournalTooNew
 from nanobot.journal.journal import Journals
@@ -17,10 +19,11 @@ from nanobot.journal.store import Store
 from nanobot.journal.writers import open_writers
 from nanobot.messages import MessageId, Principal, Said, SessionKey, TurnEnd
 from nanobot.session import events as ev
-from nanobot.session.ports import Adopted, Progress
+from nanobot.session import registry as registry_module
+from nanobot.session.ports import Adopted, DeliveryEnd, Progress
 from nanobot.session.records import Restarted
 from nanobot.session.registry import Registry
-from nanobot.session.state import Idle, Session, Turn
+from nanobot.session.state import Idle, Pending, Session, Turn
 from tests.session.house_fakes import World, answer, call
 
 A, B = SessionKey("cli", "a"), SessionKey("cli", "b")
@@ -218,3 +221,112 @@ async def test_a_drain_ends_every_actor_and_is_no_crash(tmp_path: Path) -> None:
         await world.until(lambda: world.outlet.sent == ["done"])
     starts = [r.crashed for p in world.progress if isinstance(p, Adopted) for r in p.records if isinstance(r, Restarted)]
     assert starts == [False]
+
+
+# --- one session at a time
+
+
+async def test_one_chat_is_woken_and_no_other(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "nobody there")] * 2
+    async with running(world, tmp_path, idle_s=0.0) as registry:
+        for key in (A, B):
+            await registry.deliver(key, said(key))
+        await world.until(lambda: not registry.live())
+        registry.wake(A, trio.current_time())
+        await world.until(lambda: world.outlet.sent == ["done"])
+        assert [key for key, _ in await registry.outboxes("cli")] == [B]
+
+
+async def test_a_chat_that_is_awake_is_woken_too(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "nobody there")]
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: not world.outlet.answers and live(registry, A).outbox[0].channel_down)
+        registry.wake(A, trio.current_time())
+        await world.until(lambda: world.outlet.sent == ["done"])
+
+
+async def test_what_has_not_arrived_is_known_of_who_is_awake_and_of_who_sleeps(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "nobody there")] * 3
+    async with running(world, tmp_path) as registry:
+        for key in (A, B, SessionKey("telegram", "a")):
+            await registry.deliver(key, said(key))
+        await world.until(lambda: not world.outlet.answers and all(s.outbox for s in registry.live().values()))
+        await registry.release(B)
+        assert str(B) not in registry.live()
+        found = await registry.outboxes("cli")
+    assert {(key, pending.outbound.text) for key, outbox in found for pending in outbox} == {(A, "done"), (B, "done")}
+
+
+async def test_a_journal_is_let_go_of_when_nothing_runs_in_it(tmp_path: Path) -> None:
+    world = World()
+    held = world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    released = trio.Event()
+
+    async def release(registry: Registry) -> None:
+        await registry.release(A)
+        released.set()
+
+    async with running(world, tmp_path) as registry, trio.open_nursery() as nursery:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.hands.running))
+        nursery.start_soon(release, registry)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not released.is_set()
+        held.set()
+        await released.wait()
+        async with running(World(), tmp_path) as other:
+            assert (await other.open(A)).exchanges
+        await registry.release(A)
+
+
+async def test_a_session_that_is_let_go_of_loses_no_message_that_comes_meanwhile(tmp_path: Path) -> None:
+    world = World()
+    async with running(world, tmp_path) as registry:
+        for number in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(registry.deliver, A, said(A, number=number))
+                nursery.start_soon(registry.release, A)
+        await world.until(lambda: _answered(world, 20))
+
+
+async def test_what_begins_after_a_change_of_the_configuration_uses_it(tmp_path: Path) -> None:
+    world, changed = World(), World()
+    changed.mind.thoughts = [answer("from another model")] * 2
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: world.outlet.sent == ["done"])
+        registry.reconfigure(changed.services, changed.limits)
+        for key in (A, B):
+            await registry.deliver(key, said(key))
+        await world.until(lambda: changed.outlet.sent == ["from another model"] * 2)
+
+
+async def test_who_fails_again_and_again_is_left_alone_for_a_while_and_it_can_be_seen(
+    tmp_path: Path, claimed_errors: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "FAILURE_WINDOW_S", 1.0)
+    world = World()
+
+    class Broken:
+        async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
+            raise ZeroDivisionError("a bug")
+
+    broken = attrs.evolve(world.services, outlet=Broken())
+    async with running(world, tmp_path) as registry:
+        registry.reconfigure(broken, world.limits)
+        await registry.deliver(A, said(A))
+        await world.until(lambda: any(f.until is not None for f in registry.failing().values()))
+        failing = registry.failing()[str(A)]
+        assert "a bug" in failing.why
+        assert len(failing.times) == registry_module.MOST_FAILURES + 1
+        registry.reconfigure(world.services, world.limits)
+        assert world.outlet.sent == []
+        await world.until(lambda: world.outlet.sent == ["done"])
+        assert trio.current_time() >= (failing.until or 0.0)
+        await world.until(lambda: not registry.failing())
+    assert len(claimed_errors) == registry_module.MOST_FAILURES + 1

@@ -24,11 +24,12 @@ from nanobot.session.effects import CutJournal
 from nanobot.session.fold import apply_all
 from nanobot.session.machine import step
 from nanobot.session.plan import Plan
+from nanobot.session.requests import request_of
 from nanobot.session.state import Idle, Session
 from nanobot.wire import Json
 from tests.fakes.disk import Call, Killed, MemoryDisk
 from tests.session.rules import Work, begun_by, check_step, ended_by, under_way
-from tests.session.strategies import ANN, AT, BOB, call, reads
+from tests.session.strategies import ANN, AT, BOB, call, reads, speaks
 
 ROOT = "/data/journals"
 KEY = "test:default:room"
@@ -53,6 +54,10 @@ class Walk:
     acknowledged: set[MessageId] = attrs.Factory(set)
     ran: list[CallId] = attrs.Factory(list)
     """Calls with effects, each time they began."""
+    asked: set[MessageId] = attrs.Factory(set)
+    """Requests of calls of `message` that were taken, acknowledged."""
+    sends: dict[str, set[OutboundId]] = attrs.Factory(dict)
+    """Under which ids each message that was asked for was sent."""
     deaths: int = 0
     countdown: int = 0
     """Operations of the disk until the process dies; 0: it does not."""
@@ -128,6 +133,9 @@ class Walk:
         if isinstance(effect, ef.RunCalls) and self.session.turn:
             with_effects = {c.id for c in self.session.turn.reply.calls if c.effect is Effect.WRITES}
             self.ran += [one for one in effect.calls if one in with_effects]
+        if isinstance(effect, ef.Send):
+            out = self.session.outbox[0].outbound
+            self.sends.setdefault(out.request or out.id, set()).add(out.id)
         if isinstance(effect, ef.CancelErrand):
             self.work = [work for work in self.work if work != Work("errand", of=effect.id)]
         if isinstance(effect, ef.CancelConsolidation):
@@ -198,6 +206,11 @@ class Walk:
         match work:
             case Work("model", turn, number):
                 self.tell(ev.ModelAnswered(turn, number, AT, self._reply()))
+            case Work("call", turn, of=one) if one.endswith("m") and self.dice.random() < 0.7:
+                assert self.session.turn is not None
+                request = request_of(self.session, self.session.turn, CallId(one))
+                self.tell(ev.MessageAsked(turn, CallId(one), AT, "Done."))
+                self.asked |= {request} if request in self.session.seen else set()
             case Work("call", turn, of=one):
                 self.tell(ev.CallEnded(turn, CallId(one), AT, CallState.DONE, "done"))
             case Work("empty", turn):
@@ -212,7 +225,7 @@ class Walk:
         if self.calm or self.dice.random() < 0.5:
             return Reply("Done.")
         name = f"{len(self.ran)}-{self.deaths}-{self.dice.random()}"
-        return Reply("", self.dice.choice([(call(name),), (call(name), call(name + "b")), (reads(name), call(name + "b"))]))
+        return Reply("", self.dice.choice([(call(name),), (speaks(name + "m"), call(name)), (reads(name), call(name + "b"))]))
 
     # --- what holds
 
@@ -223,6 +236,8 @@ class Walk:
         spoken = {event.said.id for event in self.sent if isinstance(event, ev.Received)}
         assert self.acknowledged & spoken <= set(ids), "something acknowledged is lost"
         assert len(self.ran) == len(set(self.ran)), "a call with effects ran twice"
+        assert all(one in self.session.seen for one in self.asked), "a message that was taken is lost"
+        assert all(len(ids) == 1 for ids in self.sends.values()), "a message was queued twice"
 
     def _entries(self) -> list[Entry]:
         turns = [exchange.entries for exchange in self.session.exchanges]

@@ -119,9 +119,16 @@ def test_effects_and_deadlines(kit: Kit) -> None:
     assert kit.tools.timeout_of("grep") is None
 
 
+def test_others_than_the_owner_have_what_reads_and_a_word_in_their_chat(kit: Kit) -> None:
+    names = [spec.name for spec in kit.tools.specs(owner=False)]
+    assert names == ["read_file", "list_dir", "find_files", "grep", "message"]
+    assert [name for name in ("exec", "write_file", "edit_file") if kit.tools.allowed(name, owner=False)] == []
+    assert all(kit.tools.allowed(spec.name, owner=True) for spec in kit.tools.specs())
+
+
 def test_what_is_disabled_is_not_there() -> None:
     config = Config(tools=ToolsConfig(exec=ExecConfig(enable=False), file=FileConfig(enable=False)))
-    assert build_tools(config, environ={}).specs() == ()
+    assert [spec.name for spec in build_tools(config, environ={}).specs()] == ["message"]
 
 
 def test_importing_the_tools_is_light() -> None:

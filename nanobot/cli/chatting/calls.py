@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from nanobot.cli.chatting.stdio import printable
-from nanobot.messages import Call, CallId, CallState, Exchange, MessageId, Reply, Said, TurnEnd, Usage
+from nanobot.control.answers import exchange_of
+from nanobot.messages import Call, CallId, CallState, MessageId, Reply, TurnEnd
 from nanobot.session.state import Session
 
 LONGEST = 60
@@ -40,26 +41,10 @@ def find(session: Session, wanted: CallId) -> Call | None:
     return next((call for call in calls if call.id == wanted), None)
 
 
-def exchange_of(session: Session, message: MessageId | None) -> Exchange | None:
-    """The closed turn that a message was answered in."""
-    for exchange in reversed(session.exchanges):
-        if any(isinstance(entry, Said) and entry.id == message for entry in exchange.entries):
-            return exchange
-    return None
-
-
 def by_model(session: Session, message: MessageId | None) -> bool:
     """Whether the answer to a message was written by the model, and not by us."""
     exchange = exchange_of(session, message)
     return exchange is not None and exchange.end is TurnEnd.ANSWERED and not exchange.answer
-
-
-def usage_of(exchange: Exchange) -> Usage:
-    return sum((entry.usage for entry in exchange.entries if isinstance(entry, Reply)), Usage())
-
-
-def calls_of(exchange: Exchange) -> tuple[Call, ...]:
-    return tuple(call for entry in exchange.entries if isinstance(entry, Reply) for call in entry.calls)
 
 
 def _values(arguments: str) -> str:

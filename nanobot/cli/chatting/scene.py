@@ -11,9 +11,9 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from nanobot.cli.chatting import calls
+from nanobot.cli.chatting import calls, words
 from nanobot.cli.chatting.screen import Screen
-from nanobot.cli.chatting.status import PUT_ASIDE, RESUMING, Status
+from nanobot.cli.chatting.status import Status
 from nanobot.cli.chatting.stdio import printable
 from nanobot.cli.chatting.stream import Stream, still_to_print
 from nanobot.messages import CallId, Outbound, OutboundId, Reply, TurnNumber
@@ -44,6 +44,8 @@ class Scene:
     style: Style
     status: Status
     clock: Callable[[], float]
+    put_aside: str = words.PUT_ASIDE
+    """What is said when the house puts a turn aside."""
     _streams: dict[TurnNumber, Stream] = attrs.field(factory=dict, init=False)
     _shown: dict[OutboundId, str] = attrs.field(factory=dict, init=False)
     """The beginning of a reply that was printed while it arrived."""
@@ -73,6 +75,13 @@ class Scene:
         return ev.PartDelivered(reply.id, part, self.clock())
 
     # --- the chat's side
+
+    def start_over(self, session: Session) -> None:
+        """The session as it is now; what was streamed before does not go on."""
+        for turn in list(self._streams):
+            self._void(turn, "the connection was lost")
+        self.status.watch(Adopted((), session))
+        self.refresh()
 
     def aside(self, text: str) -> None:
         """Say something beside the conversation."""
@@ -151,9 +160,9 @@ class Scene:
                 case r.Accepted(said) if not any(isinstance(other, r.TurnStarted) for other in records):
                     self.aside("· noted, and read before the next step" if said.text else "· noted")
                 case r.Restarted() if session.turn is not None:
-                    self.aside(f"· {RESUMING}")
+                    self.aside(f"· {words.RESUMING}")
                 case r.Suspended():
-                    self.aside(f"· {PUT_ASIDE}")
+                    self.aside(f"· {self.put_aside}")
                 case _:  # the other records change nothing that is on the screen
                     pass
 

@@ -43,6 +43,11 @@ class Signals:
         """Exit code of the signal that asked us to leave, 0 if none did."""
         return 128 + self._asked if self._asked else 0
 
+    @property
+    def heard(self) -> bool:
+        """Whether one came that nobody was told of yet."""
+        return bool(self._early)
+
     def attach(self, tell: Callable[[int], None]) -> None:
         """From now on `tell` hears of each signal, those that came before included. It must be safe in a handler."""
         self._tell = tell

@@ -1,68 +1,67 @@
-"""What both ways of chatting stand on: configuration, lock, log, house. The one place of the chat that opens them."""
+"""What an interactive chat stands on, whoever holds the session: a gateway (attached.py) or this process (alone.py)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-import attrs
 import trio
 
-from nanobot import log
-from nanobot.cli.chatting import lock
-from nanobot.cli.chatting.request import ChatRequest
-from nanobot.cli.terminal import Opened, opened
-from nanobot.errors import InUse
-from nanobot.gateway.house import House, open_house
+from nanobot.config.paths import Places
 from nanobot.journal import names
-from nanobot.messages import Attachment, Inbound, MessageId, Principal, SessionKey
-from nanobot.providers.registry import select
-from nanobot.session.ports import Outlet, Progress
-from nanobot.session.state import Session
+from nanobot.messages import Attachment, MessageId, SessionKey
 
-DRAIN_S = 5.0
-"""Seconds for a turn to end when the chat is left; then it is put aside and the next chat goes on with it."""
 USER = "user"
 """Who speaks at the terminal, as HKUDS/nanobot names it."""
 
 
-@attrs.frozen
-class Sitting:
+class Sitting(Protocol):
     """A session that is open to the person at the terminal."""
-
-    house: House
-    instance: Opened
-    key: SessionKey
-    found: Session
-    """As it was left; what was unfinished is being taken up."""
-
-    def next_id(self) -> MessageId:
-        return MessageId(os.urandom(8).hex())
-
-    async def say(self, text: str, attachments: tuple[Attachment, ...] = (), message: MessageId | None = None) -> None:
-        """Hand over a message; it is on disk when this returns. Raises: InUse, JournalError, SessionFailed."""
-        principal = Principal("cli", "default", self.key.chat, USER, owner=True)
-        inbound = Inbound(message or self.next_id(), self.key, principal, text, self.house.clock(), attachments)
-        await self.house.deliver(inbound)
 
     @property
     def media(self) -> Path:
         """Where files of this session are kept; its tools may read there."""
-        return self.instance.places.media / names.encode(str(self.key))
+        ...
+
+    @property
+    def model(self) -> str:
+        """Which one answers, for people."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the configuration says about itself."""
+        ...
+
+    @property
+    def reachable(self) -> bool:
+        """Whether a word would be heard now."""
+        ...
+
+    async def say(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
+        """Hand over a message. Returns when it is on disk, or is kept here until it can be. Raises: NanobotError."""
+        ...
+
+    async def keep(self, awaited: Callable[[], bool]) -> None:
+        """Keep the session open for as long as the chat lasts, whatever ends it. `awaited`: whether somebody waits for it.
+
+        Runs until cancelled. Raises: NanobotError, when it is given up.
+        """
+        ...
+
+    def farewell(self, *, busy: bool) -> str:
+        """What whoever leaves now should know, empty if nothing."""
+        ...
 
 
-def configured(request: ChatRequest) -> Opened:
-    """The configuration, and that a model can be had with it. Raises: ConfigError."""
-    instance = opened(request.config)
-    if request.workspace is not None:
-        workspace = str(request.workspace.expanduser().absolute())
-        defaults = attrs.evolve(instance.config.agents.defaults, workspace=workspace)
-        agents = attrs.evolve(instance.config.agents, defaults=defaults)
-        instance = attrs.evolve(instance, config=attrs.evolve(instance.config, agents=agents))
-    select(instance.config, os.environ)
-    return instance
+def next_id() -> MessageId:
+    return MessageId(os.urandom(8).hex())
+
+
+def media_of(places: Places, key: SessionKey) -> Path:
+    return places.media / names.encode(str(key))
 
 
 def on_loop(act: Callable[[int], None]) -> Callable[[int], None]:
@@ -76,26 +75,3 @@ def on_loop(act: Callable[[int], None]) -> Callable[[int], None]:
             pass  # there is nothing left to act on
 
     return tell
-
-
-@asynccontextmanager
-async def sit_down(
-    request: ChatRequest, instance: Opened, outlet: Outlet, watch: Callable[[str, Progress], None]
-) -> AsyncIterator[Sitting]:
-    """The house with the session open, until the end of the block. Raises: InUse, JournalError, OSError."""
-    with lock.shared(instance.places) as held, log.opened(instance.places.logs, stderr=request.logs):
-        async with open_house(
-            instance.config,
-            instance.places,
-            os.environ,
-            outlet,
-            watch,
-            resume_all=False,
-            drain_s=DRAIN_S,
-            inherit_fds=(held,),
-        ) as house:
-            try:
-                found = await house.registry.open(request.key)
-            except InUse as exc:
-                raise InUse(f"session {request.key.short}", exc.holder) from exc
-            yield Sitting(house, instance, request.key, found)

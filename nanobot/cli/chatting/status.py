@@ -6,14 +6,12 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.cli.chatting import calls
+from nanobot.cli.chatting import calls, words
 from nanobot.cli.chatting.stdio import printable
 from nanobot.messages import CallState
 from nanobot.session.ports import Adopted, Progress, Shown, Waiting, Working
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
 
-RESUMING = "resuming what was unfinished…"
-PUT_ASIDE = "The turn was put aside; the next nanobot chat of this session goes on with it."
 WIDEST = 100
 """Characters."""
 
@@ -59,7 +57,7 @@ class Status:
 
     def _state(self, now: float) -> str:
         if self._waiting is not None:
-            return waiting(self._waiting, now)
+            return words.waiting(self._waiting.what, self._waiting.until, now)
         match self.session.state:
             case Idle():
                 return "delivering…" if self.session.outbox else "idle"
@@ -74,9 +72,3 @@ class Status:
                 return "writing to memory…"
             case _ as never:
                 assert_never(never)
-
-
-def waiting(what: Waiting, now: float) -> str:
-    """`again in 3 s: rate limited`: the reason may be long, and is cut first."""
-    again = "" if what.until is None else f"again in {max(0, round(what.until - now))} s: "
-    return f"{again}{what.what}"

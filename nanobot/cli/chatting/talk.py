@@ -1,8 +1,8 @@
 """An interactive chat: what is typed goes to the session at once, also while it works; Ctrl-C stops; leaving puts aside.
 
-Tasks: one reads the keyboard, one draws the growing answer, one counts the seconds of the status line; the house beside them.
+Tasks: one reads the keyboard, one draws the growing answer, one counts the seconds of the status line, one keeps the session.
 `exit`, `quit`, `:q`, `/exit`, `/quit` and Ctrl-D leave with 0, Ctrl-C twice within `TWICE_S` with 130, SIGTERM and SIGHUP with
-143 and 129. A turn that still runs is put aside, and the next chat of the session goes on with it.
+143 and 129. A turn that still runs goes on in the gateway; without one it is put aside, and the next chat goes on with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import contextlib
 import io
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -22,15 +26,15 @@ from nanobot import __version__
 from nanobot.cli.chatting.attaching import NotAttached, attach
 from nanobot.cli.chatting.failures import sentence_of
 from nanobot.cli.chatting.keyboard import Ended, Input, Interrupted, Keyboard, Typed
-from nanobot.cli.chatting.request import ChatRequest, why_not
+from nanobot.cli.chatting.meeting import meet
+from nanobot.cli.chatting.request import ChatRequest, UsageMistake, why_not
 from nanobot.cli.chatting.scene import Scene, Style
 from nanobot.cli.chatting.screen import Screen
 from nanobot.cli.chatting.signals import Signals
-from nanobot.cli.chatting.sitting import Sitting, configured, on_loop, sit_down
+from nanobot.cli.chatting.sitting import Sitting, on_loop
 from nanobot.cli.chatting.status import Status
 from nanobot.cli.chatting.stdio import colours, printable
-from nanobot.cli.chatting.watchman import keep_alive
-from nanobot.cli.terminal import Opened, tell, tell_warnings
+from nanobot.config.redaction import clean
 from nanobot.errors import ConfigError, NanobotError
 from nanobot.messages import Attachment
 from nanobot.session.commands import TABLE
@@ -95,7 +99,7 @@ class Talk:
         if now - self._interrupted_at < TWICE_S:
             return INTERRUPTED
         self._interrupted_at = now
-        if self.scene.status.busy:
+        if self.scene.status.busy and self.sitting.reachable:
             self.scene.aside("· stopping; Ctrl-C again leaves")
             await self._say("/stop")
         else:
@@ -148,17 +152,35 @@ def _taken(name: str, folder: Path) -> Attachment:
 def run(request: ChatRequest, signals: Signals, screen: Screen, keyboard: Keyboard) -> int:
     """Talk until the person leaves; returns the exit code."""
     try:
-        instance = configured(request)
-    except ConfigError as error:
+        sit_down = _way(request, signals)
+    except (ConfigError, UsageMistake) as error:
         return _refused(screen, USAGE, str(error))
+    except NanobotError as error:
+        return _refused(screen, FAILED, str(error))
     screen.commands(COMMANDS)
     codes: list[int] = []
     try:
         with contextlib.redirect_stderr(_Aside(screen)):
-            codes.append(trio.run(_main, request, instance, signals, Terminal(screen, keyboard)))
+            codes.append(trio.run(_main, request, sit_down, signals, Terminal(screen, keyboard)))
     except* (NanobotError, OSError) as group:
         codes.append(_refused(screen, FAILED, sentence_of(group)))
     return signals.code or max(codes, default=0)
+
+
+SitDown = Callable[[Scene], AbstractAsyncContextManager[Sitting]]
+
+
+def _way(request: ChatRequest, signals: Signals) -> SitDown:
+    """To have the session: by the gateway, if one runs, else in this process. Raises: ConfigError, UsageMistake, NanobotError."""
+    met = meet(request, "attach", lambda: signals.heard)
+    if met is not None:
+        from nanobot.cli.chatting import attached  # noqa: PLC0415 -- each way without what only the other needs
+
+        return partial(attached.sit_down, request, met)
+    from nanobot.cli.chatting import alone  # noqa: PLC0415
+
+    instance = alone.configured(request)
+    return lambda scene: alone.sit_down(request, instance, scene, scene.watch)
 
 
 @attrs.frozen
@@ -169,11 +191,11 @@ class Terminal:
 
 def _refused(screen: Screen, code: int, sentence: str) -> int:
     screen.close()
-    tell(sentence)
+    print(clean(sentence), file=sys.stderr)
     return code
 
 
-async def _main(request: ChatRequest, instance: Opened, signals: Signals, terminal: Terminal) -> int:
+async def _main(request: ChatRequest, sit_down: SitDown, signals: Signals, terminal: Terminal) -> int:
     code = 0
 
     def heard(number: int) -> None:
@@ -186,27 +208,26 @@ async def _main(request: ChatRequest, instance: Opened, signals: Signals, termin
     scene = Scene(terminal.screen, _style(request), status, time.time)
     scope = trio.CancelScope()  # of the talk, not of the house: that ends in order
     signals.attach(on_loop(heard))
-    async with sit_down(request, instance, scene, scene.watch) as sitting:
+    async with sit_down(scene) as sitting:
         with scope:
             async with trio.open_nursery() as nursery:
                 talk = Talk(sitting, scene, terminal.keyboard)
                 nursery.start_soon(scene.draw_tail, DRAW_S)
                 nursery.start_soon(talk.pulse)
-                nursery.start_soon(keep_alive, sitting, lambda: status.busy)
-                _greet(sitting, scene)
+                nursery.start_soon(sitting.keep, lambda: status.busy)
+                _greet(request, sitting, scene)
                 code = await talk.serve()
                 nursery.cancel_scope.cancel()
         signals.leaving()
+        if last_word := sitting.farewell(busy=status.busy):
+            scene.aside(last_word)
     return code
 
 
-def _greet(sitting: Sitting, scene: Scene) -> None:
-    tell_warnings(sitting.instance.warnings)
-    try:
-        model = sitting.house.mind.describe(sitting.found.model)
-    except ConfigError as error:
-        model = str(error)
-    scene.aside(f"nanobot {__version__} · session {sitting.key.short} · {model} · /help lists the commands")
+def _greet(request: ChatRequest, sitting: Sitting, scene: Scene) -> None:
+    for warning in sitting.warnings:
+        scene.aside(clean(f"warning: {warning}"))
+    scene.aside(f"nanobot {__version__} · session {request.key.short} · {sitting.model} · /help lists the commands")
     scene.refresh()
 
 

@@ -1,0 +1,274 @@
+"""The failure table: ten sorts, each so many times, inflicted on one channel while two others of other builds keep talking.
+
+    python -m tests.channels.failures [--times 10] [--sorts raise hang ...]
+
+The house is the real one (journals on disk, the built-in demo for a model) with the real supervisor and access; the networks
+are tests/fakes/channels.py. The victim's build changes with each infliction. A row says what became of the victim and how long
+it was until it answered again, or until it stood as parked or stuck with its reason; how the others' p95 changed against
+stretches without a failure, which alternate with them; and that every acknowledged message was answered, in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import attrs
+import trio
+from loguru import logger
+
+from nanobot.channels.outlet import Channels
+from nanobot.channels.port import NotTaken
+from nanobot.config.paths import Places
+from nanobot.config.schema import AgentDefaults, AgentsConfig, ChannelConfig, Config, GatewayConfig, RestartConfig
+from nanobot.errors import DiskFull, InUse, JournalError
+from nanobot.gateway.house import House, open_house
+from nanobot.messages import Inbound
+from nanobot.security.access import Access
+from nanobot.security.pairing import Pairing
+from nanobot.session.registry import SessionFailed
+from nanobot.supervise.status import Node
+from nanobot.supervise.supervisor import Supervisor
+from tests.fakes.channels import BUILDS, Network, Sort, channel, hurt
+
+CHATS = 2
+"""Of each network."""
+PAUSE_S = 0.15
+"""Between two messages of a chat: three networks keep this machine about half busy."""
+CALM_S = 1.5
+"""A stretch without a failure."""
+PATIENCE_S = 30.0
+"""For anything: what takes longer is a defect."""
+HEALTHY_S = 0.2
+"""So that every failure is the first of its row."""
+RESTARTS = RestartConfig(healthy_s=HEALTHY_S)
+PASSING = (Sort.SLOW, Sort.RATE_LIMITED)
+
+
+@attrs.define(eq=False)
+class Talker:
+    """One chat: says something, waits for the answer, pauses. `took`: seconds, with when."""
+
+    network: Network
+    chat: str
+    took: list[tuple[float, float]] = attrs.field(factory=list)
+    said: list[str] = attrs.field(factory=list)
+
+    async def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            message = self.network.say(self.chat, "hello")
+            self.said.append(message)
+            await self.network.until(lambda message=message: message in self.network.answered)  # type: ignore[misc]
+            self.took.append((began, time.monotonic() - began))
+            await trio.sleep(PAUSE_S)
+
+
+@attrs.define(eq=False)
+class Hall:
+    """The house with its channels, one of each build."""
+
+    supervisor: Supervisor
+    networks: dict[str, Network]
+    talkers: list[Talker]
+
+    def node(self, build: str) -> Node:
+        return next(node for node in self.supervisor.nodes() if node.name == build)
+
+    async def until(self, fact: Callable[[], bool]) -> float:
+        """Seconds until it holds. Raises: trio.TooSlowError."""
+        began = time.monotonic()
+        with trio.fail_after(PATIENCE_S):
+            while not fact():  # noqa: ASYNC110  # facts of threads, of the supervisor and of networks
+                await trio.sleep(0.01)
+        return time.monotonic() - began
+
+    async def answers(self, build: str) -> float:
+        """Seconds until a message that is said now is answered there."""
+        network = self.networks[build]
+        message = network.say("probe", "hello")
+        return await self.until(lambda: message in network.answered)
+
+
+@attrs.frozen
+class Outcome:
+    """What one infliction came to."""
+
+    sort: Sort
+    build: str
+    state: str
+    """`up`: it never was away; `restarted`, `parked`, `stuck`."""
+    seconds: float
+    """Until it answered again; of parked and stuck, until it was said."""
+    why: str
+    """The last error of its node."""
+    others: tuple[float, ...]
+    """Seconds that answers of the other channels took meanwhile."""
+    calm: tuple[float, ...]
+    """The same, before it."""
+
+
+def lost(network: Network) -> list[str]:
+    """What was acknowledged and not answered."""
+    return [message for message in network.acknowledged if message not in network.answered]
+
+
+def disordered(network: Network) -> list[str]:
+    """Chats whose answers first came in another order than what they answer."""
+    wrong = []
+    for chat in {sent.chat for sent in network.sent}:
+        replies = dict.fromkeys(sent.part.outbound.reply_to for sent in network.sent if sent.part and sent.chat == chat)
+        numbers = [int(str(reply).rpartition("-")[2]) for reply in replies]
+        wrong += [chat] if any(later < earlier for earlier, later in pairwise(numbers)) else []
+    return wrong
+
+
+def doubled(network: Network) -> int:
+    """Messages that stand in a chat more than once."""
+    times = Counter((sent.chat, sent.part.outbound.id, sent.part.index) for sent in network.sent if sent.part)
+    return sum(count - 1 for count in times.values())
+
+
+@asynccontextmanager
+async def open_hall(place: Path, restarts: RestartConfig = RESTARTS) -> AsyncIterator[Hall]:
+    config = Config(agents=AgentsConfig(AgentDefaults(model="demo", workspace=str(place / "workspace"))))
+    places = Places(place / "config.json", named=True)
+    supervisor = Supervisor(time.time)
+    access = Access(Pairing(place / "pairing.json", logger.error), time.time, GatewayConfig())
+    channels = Channels(config.channels, access, supervisor, places, time.time, restarts)
+    opened = partial(open_house, config, places, {}, channels, channels.watch, resume_all=True, drain_s=5.0)
+    house_open = opened(owns=access.owns, keyed=channels.keyed)
+    networks = {build: Network(build) for build in BUILDS}
+    async with house_open as house, trio.open_nursery() as nursery:
+        channels.deliver = partial(_deliver, house)
+        channels.on_up = lambda name: house.registry.wake_channel(name, time.time())
+        await nursery.start(supervisor.run)
+        for build, network in networks.items():
+            channels.add(build, partial(channel, build, network), ChannelConfig(enabled=True, allow_from=("*",)))
+        talkers = [Talker(network, f"chat{n}") for network in networks.values() for n in range(CHATS)]
+        hall = Hall(supervisor, networks, talkers)
+        try:
+            await hall.until(lambda: all(hall.node(build).state == "up" for build in BUILDS))
+            yield hall
+        finally:
+            for network in networks.values():
+                network.release()
+            nursery.cancel_scope.cancel()
+
+
+async def _deliver(house: House, inbound: Inbound) -> None:
+    try:
+        await house.deliver(inbound)
+    except (InUse, JournalError, SessionFailed, DiskFull) as exc:
+        raise NotTaken(str(exc), code="not_written") from exc
+
+
+async def inflict(hall: Hall, build: str, sort: Sort) -> Outcome:
+    """One failure, from a calm stretch to the victim's return."""
+    network, begun = hall.networks[build], hall.networks[build].connected
+    calm_at = time.monotonic()
+    await trio.sleep(CALM_S)
+    hurt_at = time.monotonic()
+    await hurt(network, sort)
+    if sort in PASSING:
+        await hall.answers(build)
+        state = "up" if network.connected == begun else "restarted"
+    else:
+        await hall.until(lambda: network.connected > begun or hall.node(build).state in ("parked", "stuck"))
+        state = hall.node(build).state if network.connected == begun else "restarted"
+        state = state if state in ("parked", "stuck") else "restarted"
+        if state == "restarted":
+            await hall.answers(build)
+    end = time.monotonic()
+    why = hall.node(build).error
+    if state in ("parked", "stuck"):
+        await _bring_back(hall, build)
+    else:
+        await trio.sleep(HEALTHY_S)
+    others = [took for talker in hall.talkers if talker.network is not network for took in talker.took]
+    during = tuple(seconds for at, seconds in others if hurt_at <= at < end)
+    before = tuple(seconds for at, seconds in others if calm_at <= at < hurt_at)
+    return Outcome(sort, build, state, end - hurt_at, why, during, before)
+
+
+async def _bring_back(hall: Hall, build: str) -> None:
+    """As a person would: mend the cause, then `nanobot channels restart`."""
+    network = hall.networks[build]
+    network.revoked = False
+    network.release()
+    await hall.until(lambda: hall.node(build).state != "stuck")
+    await hall.supervisor.restart(build)
+    await hall.until(lambda: hall.node(build).state == "up")
+    network.released.clear()
+    await hall.answers(build)
+    await trio.sleep(HEALTHY_S)
+
+
+async def campaign(hall: Hall, sorts: list[Sort], times: int, told: Callable[[list[Outcome]], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        for talker in hall.talkers:
+            nursery.start_soon(talker.run)
+        await trio.sleep(1.0)
+        for sort in sorts:
+            outcomes = []
+            for n in range(times):
+                build = list(BUILDS)[n % len(BUILDS)]
+                outcomes.append(await inflict(hall, build, sort))
+            told(outcomes)
+        nursery.cancel_scope.cancel()
+    await hall.until(lambda: not any(map(lost, hall.networks.values())))
+
+
+def p95(values: tuple[float, ...]) -> float:
+    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else float("nan")
+
+
+def row(outcomes: list[Outcome]) -> str:
+    """One sort."""
+    parts = []
+    for state in dict.fromkeys(one.state for one in outcomes):
+        some = [one for one in outcomes if one.state == state]
+        took = [one.seconds for one in some]
+        parts.append(f"{len(some)} {state} {statistics.median(took):.2f} (most {max(took):.2f})")
+    others, calm = (tuple(s for one in outcomes for s in getattr(one, which)) for which in ("others", "calm"))
+    change = (p95(others) / p95(calm) - 1) * 100
+    return f"{outcomes[0].sort:16} {'; '.join(parts):62} {p95(calm) * 1000:6.1f} -> {p95(others) * 1000:6.1f} ms {change:+6.1f} %"
+
+
+async def main(sorts: list[Sort], times: int) -> int:
+    print(f"{'sort':16} {'outcome: times, median seconds (most)':62} others' p95, calm -> while it is away")
+    every: list[Outcome] = []
+
+    def told(outcomes: list[Outcome]) -> None:
+        every.extend(outcomes)
+        print(row(outcomes), flush=True)
+
+    with tempfile.TemporaryDirectory() as place:
+        async with open_hall(Path(place)) as hall:
+            await campaign(hall, sorts, times, told)
+            for build, network in hall.networks.items():
+                counts = (len(network.acknowledged), len(lost(network)), len(disordered(network)), doubled(network))
+                print("{:9} acknowledged {}, lost {}, chats out of order {}, shown twice {}".format(build, *counts))
+            bad = any(lost(network) or disordered(network) for network in hall.networks.values())
+    for state in ("parked", "stuck"):
+        for sort, build, why in dict.fromkeys((one.sort, one.build, one.why) for one in every if one.state == state):
+            print(f"\n{state}, {sort}, {build}:\n{why}")
+    return int(bad)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--sorts", nargs="*", default=[sort.value for sort in Sort])
+    arguments = parser.parse_args()
+    logger.remove()
+    sys.exit(trio.run(main, [Sort(sort) for sort in arguments.sorts], arguments.times))
