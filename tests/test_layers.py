@@ -20,10 +20,15 @@ MAY: dict[str, set[str]] = {
     "providers": {"errors", "wire", "messages", "config", "providers"},
     "tools": {"errors", "wire", "messages", "config", "tools", "security", "supervise", "providers"},
     "supervise": {"errors", "wire", "config", "supervise"},
-    "security": {"errors", "wire", "security", "tools"},
+    "security": {"errors", "wire", "messages", "config", "channels", "security", "tools"},
+    "channels/port.py": {"errors", "messages", "supervise", "channels"},
+    "channels/web.py": {"errors", "messages", "channels"},
+    "daemon": {"errors", "wire", "messages", "config", "journal", "supervise", "session", "daemon"},
+    "web": {"errors", "config", "supervise", "web"},
     "session": {"errors", "wire", "messages", "journal", "session"},
 }
-"""Part -> parts of ours that it may import. `tools` knows of providers only `ToolSpec`, `security` of tools only their port."""
+"""Part -> parts of ours that it may import. `tools` knows of providers only `ToolSpec`, `security` of tools and of channels only
+their ports. A network's module knows the channels' port and nothing of sessions."""
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -83,8 +83,10 @@ class Reader:
         Raises: as `live`.
         """
         live = self.live(key)
-        if live is None or is_tombstone(live.session):
-            return None if live is None or not live.trouble else Archive(live.session, (), (live.trouble,))
+        if live is None or (is_tombstone(live.session) and self._is_deleted(key)):
+            return None
+        if live.trouble and is_tombstone(live.session):
+            return Archive(live.session, (), (live.trouble,))
         if everything:
             return whole(key, self._segments(key))
         troubles = (live.trouble,) if live.trouble else ()

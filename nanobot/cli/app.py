@@ -39,7 +39,7 @@ COMMANDS = (
     Command("chat", "nanobot.cli.chat:chat", "Talk to the assistant in this terminal.", alias="agent"),
     Command("gateway", "nanobot.cli.gateway_cmd:app", "Run the daemon, or speak to the one that runs."),
     Command("web", "nanobot.cli.web:web", "Open the page of the running gateway."),
-    Command("status", "nanobot.cli.status:status", "Show where things are, which model would answer and what the gateway does."),
+    Command("status", "nanobot.cli.status:status", "Show where things are and what the gateway does."),
     Command("doctor", "nanobot.cli.doctor:doctor", "Look for what is wrong and say how to put it right."),
     Command("sessions", "nanobot.cli.sessions:app", "List and show conversations."),
     Command("channels", "nanobot.cli.channels_cmd:app", "See and restart the connections to chat networks."),

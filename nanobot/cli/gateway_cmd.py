@@ -19,7 +19,7 @@ from cyclopts import App, Parameter
 from nanobot.cli import logs as log_files
 from nanobot.cli.options import ConfigOption
 from nanobot.cli.terminal import opened, say, tell, tell_warnings
-from nanobot.control.client import ask
+from nanobot.control.client import Refused, ask
 from nanobot.daemon import lock
 from nanobot.daemon.service import Service, install, remove
 from nanobot.errors import ConfigError, NanobotError
@@ -32,6 +32,7 @@ RELOAD_S = 30.0
 STOP_MARGIN_S = 20.0
 """Seconds beyond the drain in which the gateway ends, by itself or by its watchdog."""
 LOOK_S = 0.05
+USAGE = 2
 NameOption = Annotated[str, Parameter(help="The name of the service.")]
 DryRunOption = Annotated[bool, Parameter(name="--dry-run", negative="", help="Only print what would be done.")]
 
@@ -61,9 +62,17 @@ def gateway(
 
 
 @app.command(sort_key=1)
-def reload(*, config: ConfigOption = None) -> None:
+def reload(*, config: ConfigOption = None) -> int:
     """Read the configuration again; only what changed starts anew."""
-    say(str(ask(opened(config).places.data, {"do": "reload"}, RELOAD_S)))
+    try:
+        said = ask(opened(config).places.data, {"do": "reload"}, RELOAD_S)
+    except Refused as refusal:
+        if refusal.code != "config":
+            raise
+        tell(str(refusal))
+        return USAGE
+    say(str(said))
+    return 0
 
 
 @app.command(sort_key=2)

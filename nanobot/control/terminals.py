@@ -122,7 +122,7 @@ class Terminals:
     async def attach(self, request: JsonObject, connection: Connection) -> None:
         """Serve an interactive chat until it leaves or the gateway ends. Raises: NanobotError, which it is told."""
         inside, key = self._admit(request)
-        session = await _opened(inside, key)
+        session = await _opened(inside, key)  # no checkpoint from here until it is seated: it must miss no record
         seat = Screen(str(key), session)
         seat.feed.put({"ok": self._hello(inside, session) | {"session": snapshot(session)}})
         await self._serve(seat, key, connection)

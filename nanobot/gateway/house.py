@@ -42,6 +42,8 @@ from nanobot.session.registry import Registry, Watch
 from nanobot.tools.registry import build_tools
 
 SWEEP_S = 86400.0
+ASIDE_S = 5.0
+"""Seconds to put aside what did not end in its time: a cancel, a line and a farewell for each session. Milliseconds, mostly."""
 SPACE_KNOWN_S = 5.0
 """Seconds that a look at the free space is good for: a chat cannot fill the reserve in less."""
 
@@ -129,8 +131,8 @@ async def open_house(
                 try:
                     yield House(registry, store, mind, clock, resume, reconfigure)
                 finally:
-                    with trio.move_on_after(drain_s, shield=True):
-                        await registry.drain(clock())
+                    with trio.move_on_after(drain_s + ASIDE_S, shield=True):
+                        await registry.drain(clock(), drain_s)
                     on_drained()
                     nursery.cancel_scope.cancel()
 

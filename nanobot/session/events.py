@@ -111,7 +111,10 @@ class Opened:
 
 @attrs.frozen
 class DrainAsked:
+    """Nothing begins any more. `aside`: what runs is put aside now, instead of being given time to end."""
+
     at: float
+    aside: bool = True
 
 
 # --- of the turn's effects

@@ -87,8 +87,8 @@ def step(session: Session, event: ev.Event, limits: Limits = DEFAULT_LIMITS) -> 
             return errands.expired(session, at, accept).then(session, lambda s: due(s, at))
         case ev.Opened():
             return opened(session, event)
-        case ev.DrainAsked(at):
-            return drain(session, at)
+        case ev.DrainAsked():
+            return drain(session, event)
         case ev.ConsolidationDue() | ev.Consolidated() | ev.ConsolidationFailed():
             return _memory_event(session, event)
         case _ as never:

@@ -134,8 +134,7 @@ class Registry:
 
     def failing(self) -> dict[str, Failing]:
         """The sessions that have failed within the window, and what becomes of them."""
-        since = self._services.clock() - FAILURE_WINDOW_S
-        return {key: failing for key, failing in self._failures.items() if failing.times[-1] > since}
+        return {key: f for key, f in self._failures.items() if self._services.clock() - f.times[-1] < FAILURE_WINDOW_S}
 
     async def outboxes(self, channel: str) -> tuple[tuple[SessionKey, tuple[Pending, ...]], ...]:
         """What has not arrived in the chats of a channel. Who sleeps and owes is opened; who cannot be is in the log."""
@@ -193,12 +192,18 @@ class Registry:
         finally:
             self._begin = None
 
-    async def drain(self, at: float) -> None:
-        """Put everything aside, begin nothing any more; returns when every actor has ended. The caller bounds it."""
+    async def drain(self, at: float, within_s: float = 0.0) -> None:
+        """Begin nothing any more: turns may end for `within_s` seconds, what is left is put aside. Returns when every actor
+        has ended. The caller bounds it."""
         self._draining = True
+        with trio.move_on_after(within_s):
+            await self._end_all(ev.DrainAsked(at, aside=False))
+        await self._end_all(ev.DrainAsked(at))
+
+    async def _end_all(self, last: ev.Event) -> None:
         async with trio.open_nursery() as nursery:
             for place in list(self._places.values()):
-                nursery.start_soon(self._end, place, ev.DrainAsked(at))
+                nursery.start_soon(self._end, place, last)
 
     async def _end(self, place: _Place, *last: ev.Event) -> None:
         await place.ready.wait()

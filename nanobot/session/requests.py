@@ -25,8 +25,7 @@ def asked(session: Session, turn: Turn, event: ev.MessageAsked) -> Plan:
         return NOTHING
     if event.to:
         return promise(session, Owed(request, event.to, event.text, event.at, event.attachments, session.key))
-    files = event.attachments
-    return queue(session, event.text, event.at, turn.inputs, attachments=files, request=request, turn=turn.number)
+    return queue(session, event.text, event.at, turn.inputs, attachments=event.attachments, request=request, turn=turn.number)
 
 
 def handed(session: Session, event: ev.Handed) -> Plan:

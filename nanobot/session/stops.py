@@ -9,6 +9,7 @@ from typing import assert_never
 
 from nanobot.messages import CallState, MessageId, TurnEnd
 from nanobot.session import errands, sentences
+from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.delivery import queue
 from nanobot.session.effects import CancelTurn, CutJournal
@@ -72,9 +73,11 @@ def clear(session: Session, at: float, answers: tuple[MessageId, ...]) -> Plan:
     return cleared.then(session, lambda s: queue(s, sentences.NEW_CONVERSATION, at, answers))
 
 
-def drain(session: Session, at: float) -> Plan:
-    """Put aside what runs, and begin nothing any more."""
-    draining = Plan() if session.draining else Plan((r.Draining(at),))
+def drain(session: Session, event: ev.DrainAsked) -> Plan:
+    """Begin nothing any more, and put aside what runs if it has had its time."""
+    draining = Plan() if session.draining else Plan((r.Draining(event.at),))
+    if not event.aside:
+        return draining
     match session.state:
         case Idle() | Stopping():
             return draining

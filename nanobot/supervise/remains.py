@@ -37,9 +37,8 @@ class Census:
         things: dict[object, str] = {task: f"task {task.name}" for task in tasks()}
         # between two jobs a thread of Trio's is called so, in one it bears the job's name
         things |= {one: f"thread {one.name}" for one in threading.enumerate() if not one.name.startswith("Trio thread ")}
-        if not (proc / "self/fd").is_dir():
-            return cls(things, ("sockets", "descriptors", "child processes"))
-        return cls(things | dict(_shown(proc)))
+        unseen = () if (proc / "self/fd").is_dir() else ("sockets", "descriptors", "child processes")
+        return cls(things if unseen else things | dict(_shown(proc)), unseen)
 
     def beyond(self, before: Census) -> tuple[str, ...]:
         """The names of what is here and was not there."""

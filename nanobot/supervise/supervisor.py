@@ -12,7 +12,7 @@ for as long as it takes. (At the end of the process such a task holds `trio.run`
 
 * `up` is said by the child (`task_status.started()`); how long it was up is its health.
 * ChildFailed is expected and logged as a warning; every other Exception is a bug and logged as an error. Returning is a failure.
-  Cancelled, and a bug in here, pass through.
+  Cancelled, and a bug in here, pass through; a child's SystemExit or KeyboardInterrupt ends the run of Trio.
 * `run`, cancelled, ends all children at once and returns within `STOP_S`; the log and `on_change` are told what does not end.
 * A task that a child starts and that is to outlive it (a session that its message woke) must be started in another context:
   `context.run(nursery.start_soon, ...)`. Else it counts as the child's.
@@ -39,7 +39,7 @@ from nanobot.supervise.remains import tasks, where
 from nanobot.supervise.status import Node
 
 STOP_S = 5.0
-"""Seconds for a cancelled child to end: a worker thread takes 2, a child process 3; `docker stop` waits 10."""
+"""Seconds for a cancelled child to end: a worker thread takes 2, a child process hardly 3; `docker stop` waits 10."""
 LOOK_S = 0.2
 """Seconds between two looks for what is left: foreign tasks and threads tell nobody of their end, and a look walks all tasks."""
 
@@ -86,7 +86,7 @@ class Supervisor:
             await trio.sleep_forever()
 
     def add(self, child: Child) -> None:
-        """Start it. Its name must be new."""
+        """Start it. Its name must be new, and `run` live."""
         if child.name in self.keepers:
             raise ValueError(f"there is a child {child.name!r} already")
         keeper = self.keepers[child.name] = _Keeper(self, child, Node(child.name, child.kind, "starting", self.clock()))
@@ -121,8 +121,7 @@ class _Keeper:
     child: Child
     node: Node
     exits: list[Exit] = attrs.field(factory=list)
-    failure: ChildFailed = ChildFailed("")
-    healthy_s: float = 0.0
+    exit: Exit = Exit(0.0, Cause.TRANSIENT, "")
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
     """The life has ended, or is to."""
@@ -156,23 +155,24 @@ class _Keeper:
 
     def left(self) -> list[str]:
         """What is left of the life, and where it is."""
-        named = [one.name for one in threading.enumerate() if f"\n{one.name}:\n" in str(self.failure)]
+        named = [one.name for one in threading.enumerate() if f"\n{one.name}:\n" in self.exit.error]
         return [where(task) for task in tasks() if task.context.get(_life) is self] + named
 
     async def _live(self) -> None:
-        self.failure, self.scope, self.over = ChildFailed(""), trio.CancelScope(), trio.Event()
+        self.exit, self.scope, self.over = Exit(0.0, Cause.TRANSIENT, ""), trio.CancelScope(), trio.Event()
         self._say("starting")
         trio.lowlevel.spawn_system_task(self._serve, name=self.child.name, context=contextvars.copy_context())
         try:
             await self.over.wait()
         finally:
             self.scope.cancel()
-            self.healthy_s = self.house.clock() - self.node.since if self.node.state == "up" else 0.0
+            up_s = self.house.clock() - self.node.since if self.node.state == "up" else 0.0
+            self.exit = attrs.evolve(self.exit, healthy_s=up_s)
             self._say("stopping")
             with trio.move_on_after(STOP_S, shield=True):
                 await self._gone()
             if left := self.left():
-                self.fail(ChildFailed("\n".join(filter(None, ("it does not end", str(self.failure), *left))), cause=Cause.STUCK))
+                self.fail(ChildFailed("\n".join(filter(None, ("it does not end", self.exit.error, *left))), cause=Cause.STUCK))
                 self._say("stuck")
 
     async def _gone(self) -> None:
@@ -193,19 +193,19 @@ class _Keeper:
             self.over.set()
 
     def started(self, value: None = None) -> None:
-        if not self.scope.cancel_called:  # a cancelled task still runs until its next checkpoint
+        # a cancelled task still runs until its next checkpoint
+        if self.node.state == "starting" and not self.scope.cancel_called:
             self._say("up")
 
     def fail(self, error: Exception) -> None:
-        self.failure = max(*_failures(error), self.failure, key=lambda one: list(Cause).index(one.cause))
-        level = "ERROR" if self.failure.cause in (Cause.BUG, Cause.STUCK) else "WARNING"
-        logger.opt(exception=error).log(level, "{} {} failed: {}", self.child.kind, self.child.name, self.failure)
+        self.exit = max(*_exits(error, self.house.clock()), self.exit, key=lambda one: list(Cause).index(one.cause))
+        level = "ERROR" if self.exit.cause in (Cause.BUG, Cause.STUCK) else "WARNING"
+        logger.opt(exception=error).log(level, "{} {} failed: {}", self.child.kind, self.child.name, self.exit.error)
         self.scope.cancel()
         self.over.set()
 
     def _judge(self) -> float:
-        exit = Exit(self.house.clock(), self.failure.cause, str(self.failure), self.failure.retry_after, self.healthy_s)
-        self.exits = [*self.exits, exit][-self.child.policy.park_after :]
+        self.exits = [*self.exits, self.exit][-self.child.policy.park_after :]
         step = decide(self.child.policy, self.exits, self.house.jitter())
         pause_s = step.seconds if isinstance(step, Wait) else step.retry_s or math.inf
         self._say("waiting" if isinstance(step, Wait) else "parked", pause_s)
@@ -215,7 +215,7 @@ class _Keeper:
         now = self.house.clock()
         until = now + pause_s if 0 < pause_s < math.inf else None
         waiting = "its next start" if until else "somebody to restart it" if pause_s else ""
-        error = clean(str(self.failure)) or self.node.error
+        error = clean(self.exit.error) or self.node.error
         restarts = self.node.restarts + (state == "starting" != self.node.state)
         self.node = attrs.evolve(self.node, state=state, since=now, restarts=restarts, error=error, waiting=waiting, until=until)
         self.house.on_change(self.node)
@@ -224,9 +224,11 @@ class _Keeper:
 _life: contextvars.ContextVar[_Keeper] = contextvars.ContextVar("life")
 
 
-def _failures(error: BaseException) -> list[ChildFailed]:
-    """Each thing that went wrong, in the child's own words where it has some."""
+def _exits(error: BaseException, at: float) -> list[Exit]:
+    """Each thing that went wrong, in the child's own words where it has some; without the error, which would keep its frames."""
     if isinstance(error, BaseExceptionGroup):
-        return [failure for one in error.exceptions for failure in _failures(one)]
+        return [exit for one in error.exceptions for exit in _exits(one, at)]
+    if isinstance(error, ChildFailed):
+        return [Exit(at, error.cause, str(error), error.retry_after)]
     cause = Cause.STUCK if isinstance(error, WorkerStuck) else Cause.BUG
-    return [error if isinstance(error, ChildFailed) else ChildFailed(f"{type(error).__name__}: {error}", cause=cause)]
+    return [Exit(at, cause, f"{type(error).__name__}: {error}")]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from functools import partial
 from math import inf
 from typing import cast
 
@@ -114,8 +113,8 @@ class _Connection:
         self._engine, self._stream = engine, stream
         self._scope = trio.CancelScope()
         self._sending = trio.Lock()
-        self._ended = False
-        self._protocol: _Http | None = None
+        self._deaf = self._mute = False
+        """What still comes is thrown away; nothing more is written."""
 
     async def run(self) -> None:
         self.within(HEAD_S)
@@ -126,7 +125,12 @@ class _Connection:
                 async with tasks:
                     await self._read(_Http(self._engine, tasks, self))
         except* (h11.ProtocolError, WebsocketProtocolError) as group:
-            logger.debug("a connection was ended for what it sent: {}", group.exceptions[0])
+            self.ruined(group)
+
+    def ruined(self, error: Exception) -> None:
+        """The client broke the protocol. No error of ours."""
+        logger.debug("a connection was ended for what it sent: {!r}", error)
+        self._scope.cancel()
 
     def within(self, seconds: float) -> None:
         """Whatever goes on must have got on by then."""
@@ -145,21 +149,21 @@ class _Connection:
                 pass
 
     async def _read(self, protocol: _Http) -> None:
-        """Feed the engine until the client is gone. After our end, what still comes is thrown away."""
+        """Feed the engine until the client is gone."""
         data = b"-"
         while data:
             try:
                 data = bytes(await self._stream.receive_some(READ_BYTES))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
-            if not self._ended:
+            if not self._deaf:
                 await protocol.handle(RawData(data))
         self._leave()
         await protocol.handle(Closed())
 
     async def _write(self, data: bytes) -> None:
         async with self._sending:
-            if self._ended:
+            if self._mute:
                 return
             try:
                 with trio.fail_after(SEND_S):
@@ -167,13 +171,18 @@ class _Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
                 self._leave()
 
+    def hear_no_more(self) -> None:
+        """It may read our last words."""
+        self._deaf = True
+        self.within(LINGER_S)
+
     def _leave(self) -> None:
-        self._ended = True
+        self._deaf = self._mute = True
         self.within(GONE_S)
 
     async def _end(self) -> None:
-        self._ended = True
-        self.within(LINGER_S)
+        self._mute = True
+        self.hear_no_more()
         try:
             await self._stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
@@ -196,7 +205,7 @@ class _Http(H11Protocol):
         plain = h11.Request(method=request.method, target=request.target, headers=kept, http_version=request.http_version)
         await super()._create_stream(plain)
         if isinstance(self.stream, WSStream):
-            self.stream.buffer = _Bounded(MESSAGE_CHARS, partial(self._of.within, LINGER_S))
+            self.stream.buffer = _Bounded(MESSAGE_CHARS, self._of.hear_no_more)
 
 
 class _Bounded(WebsocketBuffer):
@@ -231,6 +240,8 @@ class _Tasks(TaskGroup):
         ) -> None:
             try:
                 await self._app(scope, receive, send)
+            except (h11.ProtocolError, WebsocketProtocolError) as error:  # what the client sent, seen from our side
+                self._connection.ruined(error)
             finally:
                 over.set()
                 self._connection.within(IDLE_S)

@@ -185,7 +185,7 @@ async def test_what_is_being_sent_when_the_channel_ends_has_an_unknown_outcome(t
         await kit.supervisor.ended.wait()
         assert here == [0]
         await trio.testing.wait_all_tasks_blocked()
-        assert ends == [ev.SendUnknown(OUT, 0, 0.0, "the connection ended while it was being sent", False)]
+        assert ends == [ev.SendUnknown(OUT, 0, 0.5, "the connection ended while it was being sent", False)]
 
 
 @pytest.mark.parametrize(

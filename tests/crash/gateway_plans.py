@@ -28,7 +28,7 @@ OUTSIDE: tuple[Point, ...] = (
     "drain",
 )
 """`time` is what users live through most."""
-INSIDE: tuple[Point, ...] = tuple(point for point in get_args(Inside) if point != "shown")
+INSIDE: tuple[Point, ...] = (*(point for point in get_args(Inside) if point != "shown"), "writing", "writing", "reading")
 INSTALLED_SHARE = 0.1
 """Of the rounds go through the installed command, which takes seconds to start."""
 MOST_KILLS = 5
@@ -100,4 +100,4 @@ def _kill(dice: random.Random, installed: bool) -> Kill:
         case "accepted" | "answer" | "acked":
             return Kill(point, dice.choice((1, 1, 2, 3)), dice.choice((0.0, 0.0, dice.uniform(0.0, 0.01))))
         case _:
-            return Kill(point, dice.choice((1, 1, 2, 3, 4, 6)), dice.choice((0.0, dice.uniform(0.0, 0.1))))
+            return Kill(point, dice.choice((1, 1, 1, 2, 3, 5)), dice.choice((0.0, dice.uniform(0.0, 0.1))))

@@ -57,7 +57,7 @@ class Seen(Evidence):
     people: People = attrs.field(kw_only=True)
     looks: list[Look] = attrs.field(factory=list)
     starts_s: list[float] = attrs.field(factory=list)
-    """Seconds from each start after a kill until it was up."""
+    """Seconds from each fork after a kill until it was up; the installed command loads its modules besides."""
 
     @property
     def began(self) -> Counter[str]:
@@ -134,7 +134,7 @@ class Visit:
                 address = await self._address()
                 if address:
                     self.up = True
-                    if self.number:
+                    if self.number and not self.seen.people.plan.installed:
                         self.seen.starts_s.append(time.monotonic() - started)
                     await self._live(address)
                 await self._gone.wait()

@@ -169,6 +169,23 @@ async def test_earlier_messages_come_on_demand_and_in_order(page: Page, fake: Ga
     await page.until("document.querySelector('#earlier').hidden")
 
 
+async def test_a_connection_that_comes_back_changes_no_order(page: Page, fake: Gateway) -> None:
+    fake.histories["c1"] = [item for n in range(15) for item in exchange(n)]
+    await open_chat(page, "c1")
+    await page.click("#earlier")
+    await page.until(f"{BOT_TEXTS}.length === 15")
+    await fake.answer(await written(page, fake, "/help"), "What I can do")  # no part of the history
+    await page.until(f"{BOT_TEXTS}.length === 16")
+    fake.histories["c1"] += exchange(15)
+    opened = len(fake.of("open"))
+    await fake.down()
+    fake.listening = True
+    await fake.until("open", opened + 1)
+    await page.until(f"{BOT_TEXTS}.length === 17")
+    assert await page.value(BOT_TEXTS) == [*(f"answer {n}" for n in range(15)), "What I can do", "answer 15"]
+    assert (await page.value(YOU_TEXTS))[-2:] == ["/help", "question 15"]
+
+
 async def test_past_chats_are_a_click_away_and_a_new_one_is_empty(page: Page, fake: Gateway) -> None:
     fake.sessions = [{"key": "web:c1", "chat": "c1", "title": "The old days", "at": 1_700_000_000, "unfinished": True}]
     fake.histories["c1"] = exchange(0)

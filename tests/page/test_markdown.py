@@ -83,7 +83,8 @@ LONG = {
     "hashes": "# " * (N // 2), "addresses": "https://" * (N // 8), "no addresses": "https://^ " * (N // 10), "h": "h" * N,
     "wide table": "a|" * 30_000 + "\n" + "-|" * 30_000 + "\n" + "|\n" * 40_000, "angles": "<https://" * (N // 9),
     "entities": "&lt;" * (N // 4), "fences": "```\n" * (N // 4), "stars and spaces": "* " * (N // 2),
-    "titles": '[a](b "' * (N // 7),
+    "titles": '[a](b "' * (N // 7), "ends without a beginning": "_a " * (N // 6) + "b* " * (N // 6),
+    "deep": "**a *b " * (N // 14) + "c* d** " * (N // 14),
 }  # fmt: skip
 BUDGET_MS = 2000
 """For 200 kB on a slow machine: the slowest takes a sixth of it, and a quadratic one many times as much."""

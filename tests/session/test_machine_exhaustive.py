@@ -84,6 +84,7 @@ def the_turn(s: Session) -> Iterator[ev.Event]:
     yield from _of_the_turn(s)
     yield from _late_and_early(s)
     yield ev.DrainAsked(AT)
+    yield ev.DrainAsked(AT, aside=False)
     yield from (ev.Opened(AT, crashed=True), ev.Opened(AT, crashed=False), ev.Opened(AT, crashed=True, resume=False))
     yield from (ev.ConsolidationDue(AT, s.end), ev.Consolidated(AT, s.end), ev.Consolidated(AT, s.base))
     yield from (ev.Consolidated(AT, s.end + 1), ev.ConsolidationFailed(AT, "no answer"))

@@ -286,6 +286,7 @@ class Life(RuleBasedStateMachine):
             case "deadline" if self.session.turn is not None:
                 self.tell(ev.DeadlinePassed(self.session.turn.number, self.now))
             case "drain":
+                self.tell(ev.DrainAsked(self.now, aside=False))
                 self.tell(ev.DrainAsked(self.now))
             case "due":
                 self.tell(ev.ConsolidationDue(self.now, self.session.end))

@@ -223,6 +223,24 @@ async def test_a_drain_ends_every_actor_and_is_no_crash(tmp_path: Path) -> None:
     assert starts == [False]
 
 
+async def test_a_drain_gives_a_turn_its_time_and_begins_no_other(tmp_path: Path) -> None:
+    world = World()
+    world.hands.held["exec"] = trio.Event()
+    world.mind.thoughts = [answer("", call("exec"))]
+    async with running(world, tmp_path) as registry, trio.open_nursery() as nursery:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: bool(world.hands.running))
+        nursery.start_soon(registry.drain, trio.current_time(), 60.0)
+        await world.until(lambda: registry.live()[str(A)].draining)
+        other = attrs.evolve(said(A).said, principal=str(Principal("cli", "default", "a", "somebody else")))
+        await registry.deliver(A, ev.Received(other))
+        world.hands.held["exec"].set()
+        await world.until(lambda: registry.live() == {})
+        assert world.outlet.sent == ["done"]
+    async with running(world, tmp_path):
+        await world.until(lambda: len(world.outlet.sent) == 2)
+
+
 # --- one session at a time
 
 
@@ -234,7 +252,7 @@ async def test_one_chat_is_woken_and_no_other(tmp_path: Path) -> None:
             await registry.deliver(key, said(key))
         await world.until(lambda: not registry.live())
         registry.wake(A, trio.current_time())
-        await world.until(lambda: world.outlet.sent == ["done"])
+        await world.until(lambda: world.outlet.sent == ["done"] and not registry.live())
         assert [key for key, _ in await registry.outboxes("cli")] == [B]
 
 

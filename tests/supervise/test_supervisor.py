@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -124,13 +126,15 @@ async def test_it_is_starting_until_the_child_says_that_it_is_up(autojump_clock:
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         await connected.wait()
         task_status.started()
+        await trio.sleep(5)
+        task_status.started()  # once is enough
         await trio.sleep_forever()
 
     async with supervised(it=serve) as supervisor:
         await trio.sleep(3)
         assert only(supervisor) == Node("it", "channel", "starting", since=0)
         connected.set()
-        await wait_all_tasks_blocked()
+        await trio.sleep(10)
         assert only(supervisor) == Node("it", "channel", "up", since=3)
 
 
@@ -315,6 +319,22 @@ async def test_a_bug_is_an_error_in_the_log_and_what_was_expected_is_a_warning(
     assert records == [(level, True)]
 
 
+async def test_an_end_that_was_asked_for_is_no_failure_even_if_the_child_returns(autojump_clock: MockClock) -> None:
+    async def obey() -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:  # noqa: ASYNC103
+            return
+
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING")
+    async with supervised(it=scripted(obey), other=scripted(obey)) as supervisor:
+        await wait_all_tasks_blocked()
+        await supervisor.remove("it")
+    logger.remove(sink)
+    assert lines == []
+
+
 async def test_what_a_child_logs_bears_its_name_in_all_its_tasks(autojump_clock: MockClock) -> None:
     found = []
 
@@ -327,10 +347,11 @@ async def test_what_a_child_logs_bears_its_name_in_all_its_tasks(autojump_clock:
             nursery.start_soon(speak)
 
     sink = logger.add(lambda message: found.append(message.record["extra"]), level="WARNING")
-    async with supervised(it=scripted(end)):
-        await wait_all_tasks_blocked()
+    with logger.contextualize(home="here"):
+        async with supervised(it=scripted(end)):
+            await wait_all_tasks_blocked()
     logger.remove(sink)
-    assert found == [{"channel": "it"}]
+    assert found == [{"home": "here", "channel": "it"}]
 
 
 # --- siblings
@@ -526,6 +547,23 @@ async def until(supervisor: Supervisor, state: str) -> None:
             await trio.sleep(0.005)
 
 
+async def test_a_dead_life_is_not_kept_in_memory(autojump_clock: MockClock) -> None:
+    class Connection:
+        pass
+
+    connections: list[weakref.ref[Connection]] = []
+
+    async def end() -> None:
+        connection = Connection()
+        connections.append(weakref.ref(connection))
+        await failing(Cause.TRANSIENT)()
+
+    async with supervised(it=scripted(end)):
+        await trio.sleep(0.5)
+        gc.collect()
+        assert [connection() for connection in connections] == [None]
+
+
 # --- who asks
 
 
@@ -561,10 +599,10 @@ async def test_a_restart_is_done_though_its_caller_goes_away(autojump_clock: Moc
 
 
 async def test_whoever_asks_while_all_ends_is_not_left_waiting(autojump_clock: MockClock) -> None:
-    async with trio.open_nursery() as askers_nursery:
-        async with supervised(it=scripted(slow)) as supervisor:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as askers_nursery, supervised(it=scripted(slow)) as supervisor:
             await trio.sleep(1)
-            askers_nursery.start_soon(supervisor.restart, "it")
+            askers_nursery.start_soon(supervisor.restart, "it")  # noqa: ASYNC111  # the asker outlives it
             await trio.sleep(1)
     assert trio.current_time() == 1 + SLOW_S
 

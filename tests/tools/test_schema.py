@@ -122,5 +122,6 @@ def test_all_mistakes_are_said_at_once() -> None:
 def test_the_tools_schemas_are_stable_and_small() -> None:
     one, two = (build_tools(Config(), environ={}).specs() for _ in range(2))
     assert one == two
-    assert [spec.name for spec in one] == ["read_file", "write_file", "edit_file", "list_dir", "find_files", "grep", "exec"]
+    names = ["read_file", "write_file", "edit_file", "list_dir", "find_files", "grep", "exec", "message"]
+    assert [spec.name for spec in one] == names
     assert sum(len(spec.schema + spec.description) for spec in one) < 6000

@@ -24,8 +24,9 @@ from nanobot.session.ports import Outlet, Progress
 from nanobot.session.registry import SessionFailed
 from nanobot.session.state import Session
 
-DRAIN_S = 5.0
-"""Seconds for a turn to end when the chat is left; then it is put aside and the next chat goes on with it."""
+DRAIN_S = 0.0
+"""Seconds. A turn that runs when the chat is left is put aside at once: who leaves does not want to wait. The next chat goes on
+with it."""
 LOOK_S = 1.0
 MOST_OPENED = 5
 """Times. What is unfinished is taken up at each; a turn that crashes twice is ended by the session itself."""

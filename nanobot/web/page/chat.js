@@ -33,7 +33,6 @@ export class Conversation {
   entries = [];
   /** @type {(Entry & {turn: number, tools: HTMLElement, stale: boolean, timer: number, cost: number}) | null} */
   live = null;
-  shown = new Set();
   oldest = Infinity;
 
   /**
@@ -139,8 +138,6 @@ export class Conversation {
 
   /** A final message: in the page when this returns, whether it came before or not. */
   message(frame) {
-    if (this.shown.has(frame.id)) return;
-    this.shown.add(frame.id);
     const answers = [frame.replyTo, ...(frame.alsoAnswers ?? [])].filter(Boolean);
     const asked = answers.map((id) => this.find("you", id));
     asked.forEach((entry) => entry && this.mark(entry, "answered"));

@@ -1,0 +1,104 @@
+"""The frames of `/ws`: what is understood, and what is told of what is not."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanobot.channels.web_frames import (
+    CHAT_CHARS,
+    ID_CHARS,
+    TEXT_CHARS,
+    Ack,
+    Auth,
+    BadFrame,
+    ClientFrame,
+    Message,
+    Open,
+    Stop,
+    read,
+)
+
+MESSAGE = {"type": "message", "id": "m", "chat": "c", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "understood"),
+    [
+        ({"type": "auth", "token": "t"}, Auth("t")),
+        (MESSAGE, Message("m", "c", "x")),
+        ({**MESSAGE, "text": "y" * TEXT_CHARS}, Message("m", "c", "y" * TEXT_CHARS)),
+        ({**MESSAGE, "chat": "ü" * CHAT_CHARS, "more": 1}, Message("m", "ü" * CHAT_CHARS, "x")),
+        ({"type": "open", "chat": "c"}, Open("c")),
+        ({"type": "open", "chat": "c", "before": None}, Open("c")),
+        ({"type": "open", "chat": "c", "before": 0}, Open("c", 0)),
+        ({"type": "stop", "chat": "c"}, Stop("c")),
+        ({"type": "ack", "id": "c/o1"}, Ack("c/o1")),
+    ],
+)
+def test_what_is_understood(frame: dict[str, Any], understood: ClientFrame) -> None:
+    assert read(json.dumps(frame)) == understood
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "id"),
+    [
+        ({}, "unknown_type", ""),
+        ({"type": "shout"}, "unknown_type", ""),
+        ({"type": 1}, "unknown_type", ""),
+        ({"type": "auth"}, "bad_field", ""),
+        ({"type": "auth", "token": 7}, "bad_field", ""),
+        ({**MESSAGE, "id": ""}, "bad_field", ""),
+        ({**MESSAGE, "id": "m" * (ID_CHARS + 1)}, "bad_field", ""),
+        ({**MESSAGE, "id": 1}, "bad_field", ""),
+        ({**MESSAGE, "chat": ""}, "bad_field", "m"),
+        ({**MESSAGE, "chat": "c" * (CHAT_CHARS + 1)}, "bad_field", "m"),
+        ({**MESSAGE, "chat": "a\nb"}, "bad_field", "m"),
+        ({**MESSAGE, "chat": ["c"]}, "bad_field", "m"),
+        ({**MESSAGE, "text": None}, "bad_field", "m"),
+        ({**MESSAGE, "text": ""}, "empty", "m"),
+        ({**MESSAGE, "text": " \n"}, "empty", "m"),
+        ({**MESSAGE, "text": "y" * (TEXT_CHARS + 1)}, "too_long", "m"),
+        ({**MESSAGE, "text": "\ud83d"}, "bad_field", "m"),
+        ({"type": "open", "chat": "c", "before": -1}, "bad_field", ""),
+        ({"type": "open", "chat": "c", "before": "1"}, "bad_field", ""),
+        ({"type": "open", "chat": "c", "before": True}, "bad_field", ""),
+        ({"type": "stop"}, "bad_field", ""),
+        ({"type": "ack", "id": None}, "bad_field", ""),
+    ],
+)
+def test_what_is_not(frame: dict[str, Any], code: str, id: str) -> None:
+    with pytest.raises(BadFrame) as found:
+        read(json.dumps(frame))
+    assert (found.value.code, found.value.id) == (code, id)
+
+
+@pytest.mark.parametrize("data", ["", "x", "[]", "null", '"x"', "1", "NaN", b"{}", "[" * 100_000, "9" * 5000, '{"a":1}{}'])
+def test_what_is_no_object(data: str | bytes) -> None:
+    with pytest.raises(BadFrame) as found:
+        read(data)
+    assert found.value.code == "not_json"
+
+
+def frames(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    kinds = st.sampled_from(["auth", "message", "open", "stop", "ack"])
+    names = st.sampled_from(["id", "chat", "text", "token", "before"])
+    return st.builds(lambda kind, rest: {"type": kind, **rest}, kinds, st.dictionaries(names, values))
+
+
+LEAVES = st.none() | st.booleans() | st.floats() | st.text(max_size=5)
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner) | frames(inner)))
+def test_any_json_is_a_frame_or_a_bad_one(frame: Any) -> None:
+    with suppress(BadFrame):
+        read(json.dumps(frame))
+
+
+def test_a_token_is_not_shown() -> None:
+    assert "secret" not in repr(read('{"type": "auth", "token": "secret"}'))
