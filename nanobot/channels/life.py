@@ -125,10 +125,12 @@ class Life:
         if not self._connected.is_set():
             self.fail(ChannelFailed(f"not connected within {CONNECT_S:g} s"))
         while (proof_s := self.limits.proof_s) is not None and not self._ending:
-            left = self._proof_at + proof_s - trio.current_time()
-            if left <= 0:
+            due = self._proof_at + proof_s
+            await trio.sleep_until(due)
+            late = trio.current_time() - due  # the loop stood still, and with it whoever gives proof
+            await trio.sleep(late)
+            if self._proof_at + proof_s <= due:
                 self.fail(ChannelFailed(f"no sign of life for {proof_s:g} s"))
-            await trio.sleep(max(0.0, left))
 
     async def _end_sends(self) -> None:
         try:

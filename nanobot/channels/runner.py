@@ -80,7 +80,7 @@ class Runner:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life. Raises: what ended it, in a group or alone."""
         if self.load is not None:
-            await trio.to_thread.run_sync(self.load)
+            await trio.to_thread.run_sync(self.load, abandon_on_cancel=True)  # an import does no harm when it ends alone
         life = Life(self.name, self.make(), made(self._folder), self.intake.take, self._fail)
         self._life, self.keyed = life, life.limits.keyed
         self._signs.clear()

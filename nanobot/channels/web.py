@@ -67,7 +67,7 @@ class Connection(Protocol):
         """None: the client is gone."""
         ...
 
-    async def send(self, text: str) -> None: ...
+    async def send(self, *texts: str) -> None: ...
 
     async def close(self, code: int, reason: str = "") -> None: ...
 
@@ -163,8 +163,7 @@ class _Talk:
 
     async def write(self) -> None:
         while batch := await self.out.batch():
-            for text in batch:
-                await self.connection.send(text)
+            await self.connection.send(*batch)
 
 
 _Work = frames.Message | frames.Open | frames.Stop
@@ -184,6 +183,8 @@ class WebChannel:
         """By chat, the connections that named it."""
         self._given: dict[str, _Given] = {}
         """By id on the wire."""
+        self._looking: dict[_Talk, set[str]] = {}
+        """Connections that what waits is being sent to, with what was acknowledged since it was looked up."""
         self._stranded: set[SessionKey] = set()
         """Sessions that were told that nobody is there."""
         self._live: dict[str, _Live] = {}
@@ -208,10 +209,8 @@ class WebChannel:
         finally:
             self._port = None
             self._live.clear()
-            for given in self._given.values():
-                given.end_wait()
             for talk in self._talks:
-                talk.scope.cancel()
+                talk.scope.cancel()  # and with the last that has a message ends the wait for its acknowledgement
 
     async def send(self, part: Part) -> Receipt:
         await trio.lowlevel.checkpoint()
@@ -266,6 +265,8 @@ class WebChannel:
         if given is None or given.acked:
             return
         given.acked = True
+        for acked in self._looking.values():
+            acked.add(wire)
         self._release(given, wire, tuple(given.holders))
         if given.awaited is None:
             await self._desk.wake(given.key)
@@ -278,15 +279,26 @@ class WebChannel:
             given.holders.discard(talk)
 
     async def _send_unsettled(self, talk: _Talk) -> None:
-        """What waits goes to a new connection; what was acknowledged meanwhile is settled instead."""
+        """What waits goes to a new connection, unless it is acknowledged meanwhile."""
+        self._looking[talk] = set()
+        try:
+            await self._send_waiting(talk, self._looking[talk])
+        finally:
+            del self._looking[talk]
+
+    async def _send_waiting(self, talk: _Talk, acked: Collection[str]) -> None:
+        """`acked` grows meanwhile: what was looked up is old when many sessions had to be opened for it."""
         waiting = await self._desk.unsettled()
         known = {frames.wire_id(key, outbound) for key, outbound in waiting}
         for wire in [wire for wire, given in self._given.items() if wire not in known and given.awaited is None]:
             self._release(self._given[wire], wire, tuple(self._given[wire].holders))
             del self._given[wire]  # it was settled or dropped in another way
         for key, outbound in waiting:
-            given = self._given.get(frames.wire_id(key, outbound))
-            if given is None or not given.acked:
+            wire = frames.wire_id(key, outbound)
+            given = self._given.get(wire)
+            if wire in acked:
+                pass
+            elif given is None or not given.acked:
                 self._give((talk,), key, outbound)
                 await talk.out.room()
             elif given.awaited is None:

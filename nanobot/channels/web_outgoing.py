@@ -4,8 +4,8 @@
 answer is one item however many pieces it came in, a state replaces the one before it, and over `SIGNS_CHARS` no more is taken.
 An answer is then cut short for this reader, never holed; the final message has it whole.
 
-The writer takes everything at once (`batch`). Where only pieces of answers wait, a batch follows the last one after `PACE_S`: the
-eye sees no difference, and a model that streams a hundred tokens a second costs a third of the frames.
+The writer takes everything at once (`batch`). Where only signs wait, a batch follows the last one after `PACE_S`: the eye sees no
+difference, and a model that streams a hundred tokens a second costs a third of the frames.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Outgoing:
         """`chat`: what it speaks of, so that signs after it stay after it."""
         self._last.pop(chat, None)
         self._add(text, len(text))
+        self._urgent.set()
 
     def sign(self, chat: str, sign: Sign) -> None:
         match sign:
@@ -112,17 +113,14 @@ class Outgoing:
             last.pieces.append(text)
             self._chars += len(text)
         else:
-            self._add(self._keep(chat, DeltaSign(turn, ""), text), SIGN_CHARS + len(text), urgent=False)
+            self._add(self._keep(chat, DeltaSign(turn, ""), text), SIGN_CHARS + len(text))
 
     def _keep(self, chat: str, sign: Sign, *pieces: str) -> _Shown:
         self._last[chat] = kept = _Shown(chat, sign, list(pieces))
         return kept
 
-    def _add(self, item: str | _Shown, chars: int, *, urgent: bool = True) -> None:
-        if self._closed:
-            return
-        self._items.append(item)
-        self._chars += chars
-        self._something.set()
-        if urgent:
-            self._urgent.set()
+    def _add(self, item: str | _Shown, chars: int) -> None:
+        if not self._closed:
+            self._items.append(item)
+            self._chars += chars
+            self._something.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def gateway(
     from nanobot.cli import running  # noqa: PLC0415 -- trio and the house are for the daemon alone
     from nanobot.control.wish import Ending  # noqa: PLC0415
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, and over `_again`: a new start reads anew
     instance = opened(config)
     tell_warnings(instance.warnings)
     _raise_descriptor_limit()
@@ -193,8 +195,8 @@ def _raise_descriptor_limit() -> None:
 
 
 def _again() -> NoReturn:
-    """The same program with the same arguments, in the same process."""
+    """The same command in the same process, as it was given: `-m` would let modules of the working folder win."""
     tell("nanobot gateway starts again")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "nanobot", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

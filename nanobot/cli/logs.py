@@ -24,12 +24,12 @@ def last(folder: Path, count: int, wanted: Callable[[str], bool]) -> list[str]:
         lines = _wanted(_tail(file), wanted) + lines
         if len(lines) >= count:
             break
-    return lines[-count:]
+    return lines[-count:] if count > 0 else []
 
 
 def of_session(key: str) -> Callable[[str], bool]:
     """Lines that were written while that session was served."""
-    mark = f"'session': '{key}'"
+    mark = f"'session': {key!r}"
     return lambda line: mark in line
 
 

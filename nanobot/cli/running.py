@@ -33,16 +33,21 @@ def run(instance: Opened, *, port: int | None, level: str) -> Ending | None:
     check(config.gateway)
 
     def reread() -> Config:
-        return _with_port(opened(places.config if places.named else None).config, port)
+        config = _with_port(opened(places.config if places.named else None).config, port)
+        check(config.gateway)
+        return config
+
+    def leave() -> None:
+        watchdog.leave(config.gateway.drain_s + END_S)
 
     ended: list[Ending] = []
     with (
         lock.alone(places) as held,
         log.opened(places.logs, stderr=True, level=level),
         watching() as watchdog,
-        caught(lambda: watchdog.leave(config.gateway.drain_s + END_S)) as signals,
+        caught(leave) as signals,
     ):
-        daemon = Run(config, places, os.environ, held, reread, watchdog.beat, instance.warnings, Notify.of(os.environ))
+        daemon = Run(config, places, os.environ, held, reread, watchdog.beat, leave, instance.warnings, Notify.of(os.environ))
         try:
             ended.append(trio.run(_main, daemon, signals, restrict_keyboard_interrupt_to_checkpoints=True))
         except* (NanobotError, OSError) as group:

@@ -30,7 +30,7 @@ def web(
     instance = opened(config)
     address = ask(instance.places.data, {"do": "page"}, ASK_S)
     if not isinstance(address, str) or not address:
-        raise NoPage('The gateway serves no page. Turn it on: "gateway": {"http": true}')
+        raise NoPage('The gateway serves no page now: nanobot status says why. To have one: "gateway": {"http": true}')
     if no_open or not _has_display() or not webbrowser.open(address):
         print(address)  # with its token, which `say` would hide: whoever may ask the gateway is its owner
         tell("Open this in a browser. It holds the token: do not pass it on.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
@@ -30,7 +31,7 @@ SERVING = "nanobot.web.serving"
 """Loaded where the page is enabled, in a thread: it brings starlette and hypercorn."""
 LOOK_S = 0.01
 READY_S = 5.0
-"""Seconds that a start waits for what serves people on this machine; networks may take longer and are not waited for."""
+"""Seconds that a start or a reload waits for what serves people here; networks may take longer and are not waited for."""
 
 
 @attrs.define(eq=False)
@@ -47,6 +48,8 @@ class Children:
     _web: WebChannel | None = attrs.field(default=None, init=False)
     _port: int | None = attrs.field(default=None, init=False)
     """On which the page is served."""
+    _door: Callable[[str], Awaitable[bool]] | None = attrs.field(default=None, init=False)
+    """Whether a token is that of the page which is served."""
 
     async def start(self) -> None:
         """Start all; returns when the services are up, or have had their time."""
@@ -54,17 +57,14 @@ class Children:
         self._supervisor.add(Child("control", "service", self._serve_control, self._policy()))
         for name in (HTTP, *dict(sections(self._current.config.channels))):
             self._add(name)
-        with trio.move_on_after(READY_S):
-            while any(  # noqa: ASYNC110  # once, at the start
-                node.kind == "service" and node.state == "starting" for node in self._supervisor.nodes()
-            ):
-                await trio.sleep(LOOK_S)
+        await self._services_are_up()
 
     async def switch(self, name: str) -> None:
         """End a child, and start it if the configuration in force wants it. Raises: NanobotError."""
         if name in {node.name for node in self._supervisor.nodes()}:
             await (self._supervisor.remove(name) if name == HTTP else self._channels.remove(name))
         self._add(name)
+        await self._services_are_up()  # who has changed the page's port asks for its address next
 
     def address(self) -> str:
         """Of the page, with its token; empty where none is served. Raises: ConfigError."""
@@ -73,6 +73,14 @@ class Children:
         host = self._current.config.gateway.host
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         return f"http://{shown}:{self._port}/#token={token_of(self._current.config.gateway, self._places.data)}"
+
+    async def _services_are_up(self) -> None:
+        """Or have had their time."""
+        with trio.move_on_after(READY_S):
+            while any(  # noqa: ASYNC110  # rare, and over in a moment
+                node.kind == "service" and node.state == "starting" for node in self._supervisor.nodes()
+            ):
+                await trio.sleep(LOOK_S)
 
     def _policy(self) -> Policy:
         return Policy.of(self._current.config.gateway.restarts)
@@ -95,9 +103,12 @@ class Children:
         self._channels.add(name, lambda: spec.load()(section), section, load=spec.load, keyed=spec.keyed)
 
     def _make_web(self) -> WebChannel:
-        doorman = importlib.import_module("nanobot.web.guard").Doorman(self._token())
-        self._web = WebChannel(self._pages, doorman.admits)
+        self._web = WebChannel(self._pages, self._admits)
         return self._web
+
+    async def _admits(self, token: str) -> bool:
+        """Asked of the page that is served now: a token that was changed opens nothing any more."""
+        return self._door is not None and await self._door(token)
 
     def _token(self) -> str:
         """Raises: ChildFailed."""
@@ -115,6 +126,7 @@ class Children:
     async def _serve_page(self, *, task_status: trio.TaskStatus[None]) -> None:
         serving = await trio.to_thread.run_sync(importlib.import_module, SERVING)
         config, desk, token = self._current.config.gateway, self._desk, self._token()
+        self._door = importlib.import_module("nanobot.web.guard").Doorman(token).admits
         try:
             async with trio.open_nursery() as nursery:
                 serve = partial(serving.serve, config, token, desk.tree, self._pages.sessions, self._talk)

@@ -15,7 +15,7 @@ from loguru import logger
 from nanobot import __version__
 from nanobot.archive.reading import Reader
 from nanobot.control import tree
-from nanobot.control.letters import Letter, UnknownLetter, letters_of, parse_id
+from nanobot.control.letters import Kind, Letter, UnknownLetter, letters_of, parse_id
 from nanobot.control.wish import Ending, Wish
 from nanobot.errors import JournalError
 from nanobot.journal.store import Store
@@ -82,22 +82,28 @@ class Desk:
         return tuple(letter for session in (*live.values(), *asleep) for letter in letters_of(session))
 
     async def retry(self, ids: Sequence[str]) -> int:
-        await self._check(ids)
+        await self._check(ids, Kind.DEAD)
         for key, out in map(parse_id, ids):
             await self._registry.deliver(key, ev.LetterRetried(out, self._clock()))
         return len(ids)
 
     async def drop(self, ids: Sequence[str]) -> int:
-        await self._check(ids)
+        await self._check(ids, Kind.DEAD, Kind.DOUBLED)
         for key, out in map(parse_id, ids):
             await self._registry.deliver(key, ev.LetterDropped(out))
         return len(ids)
 
-    async def _check(self, ids: Sequence[str]) -> None:
-        """No session is made by asking for one. Raises: UnknownLetter."""
-        known = {letter.id for letter in await self.letters()}
-        for unknown in set(ids) - known:
-            raise UnknownLetter(f"There is no message {unknown} in an outbox. See: nanobot outbox list")
+    async def _check(self, ids: Sequence[str], *kinds: Kind) -> None:
+        """Nothing is said to be done to others, and no session is made by asking for one. Raises: UnknownLetter."""
+        known: dict[str, set[Kind]] = {}
+        for letter in await self.letters():
+            known.setdefault(letter.id, set()).add(letter.kind)
+        for id in ids:
+            if id not in known:
+                raise UnknownLetter(f"There is no message {id} in an outbox. See: nanobot outbox list")
+            if known[id].isdisjoint(kinds):
+                instead = "it was sent again" if Kind.DOUBLED in known[id] else "it is on its way"
+                raise UnknownLetter(f"{id} was not given up: {instead}. See: nanobot outbox list")
 
     async def release(self, key: SessionKey) -> None:
         await self._registry.release(key)

@@ -5,8 +5,9 @@ What was said is read from the journals, as `nanobot sessions` does: without the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import itemgetter
 
 import attrs
 import trio
@@ -18,7 +19,7 @@ from nanobot.channels.web_frames import History, Item
 from nanobot.errors import JournalError
 from nanobot.messages import Entry, Note, Outbound, Principal, Reply, Said, SessionKey, TurnEnd
 from nanobot.session.registry import Registry
-from nanobot.session.state import Session
+from nanobot.session.state import Pending, Session
 
 MOST_LISTED = 60
 """Conversations in the page's list, the latest first; `nanobot sessions list` has them all."""
@@ -35,8 +36,8 @@ class Pages:
 
     async def unsettled(self) -> tuple[tuple[SessionKey, Outbound], ...]:
         outboxes = await self._registry.outboxes(NAME)
-        waiting = [(key, pending.outbound) for key, outbox in outboxes for pending in outbox]
-        return tuple(sorted(waiting, key=lambda one: one[1].at))
+        waiting = [one for key, outbox in outboxes for one in _in_order(key, outbox)]
+        return tuple((key, outbound) for _, key, outbound in sorted(waiting, key=itemgetter(0)))
 
     async def wake(self, key: SessionKey) -> None:
         self._registry.wake(key, self._clock())
@@ -49,6 +50,14 @@ class Pages:
     async def sessions(self) -> tuple[SessionLine, ...]:
         """Raises: JournalError."""
         return await trio.to_thread.run_sync(_lines, self._reader, abandon_on_cancel=True)
+
+
+def _in_order(key: SessionKey, outbox: Iterable[Pending]) -> Iterator[tuple[float, SessionKey, Outbound]]:
+    """Each with a time for its place: in a chat the order of the outbox counts, which an older clock may contradict."""
+    at = 0.0
+    for pending in outbox:
+        at = max(at, pending.outbound.at)
+        yield at, key, pending.outbound
 
 
 def _history(reader: Reader, key: str, before: int | None, most: int) -> History:

@@ -19,8 +19,10 @@ SOFT = frozenset(field.name for field in attrs.fields(ChannelConfig)) - {"enable
 """Keys of a channel that it need not be restarted for: who may speak, and what is shown."""
 SERVED = ("host", "port", "http", "token", "allowed_hosts")
 """Keys of the gateway with which the page's server was started."""
-MIDDLE = ("agents", "providers", "tools")
-"""Sections of which the next model call and the next tool call learn."""
+MIDDLE = ("agents", "providers", "tools", "retention")
+"""Sections of which the next model call, tool call and sweep learn."""
+LATER = {"drain_s": "gateway.drainS", "restarts": "gateway.restarts"}
+"""Keys of the gateway that were read at its start."""
 
 
 @attrs.define(eq=False)
@@ -66,11 +68,13 @@ class Reload:
             yield "agents.defaults.workspace is taken up by the next start: nanobot gateway restart"
         if any(getattr(old, name) != getattr(new, name) for name in MIDDLE):
             self._house.reconfigure(new)
-            yield "The next model call and the next tool call use the new settings."
+            yield "The next model call and the next tool call use the new settings, and so does the next sweep of old files."
         if old.gateway != new.gateway:
             for part in self._of_gateway:
                 part.reconfigure(new.gateway)
-            yield "The settings of the gateway are in force."
+            later = [name for key, name in LATER.items() if getattr(old.gateway, key) != getattr(new.gateway, key)]
+            but = f", but for {' and '.join(later)}, taken up by the next start: nanobot gateway restart" if later else ""
+            yield f"The settings of the gateway are in force{but}."
         if old.channels != new.channels:
             self._channels.reconfigure(new.channels, dict(sections(new.channels)))
             yield "Who may speak, and what is shown while it works, follows the new settings."

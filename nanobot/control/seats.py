@@ -80,6 +80,8 @@ class Asker:
 
     key: str
     asked: MessageId | None = None
+    said: tuple[Outbound, ...] = ()
+    """What the tool `message` has said to it in mid-turn."""
     answered: bool = False
     feed: Feed = attrs.field(factory=Feed)
     printed: dict[OutboundId, bool | None] = attrs.field(factory=dict)
@@ -99,15 +101,14 @@ class Asker:
             case Adopted(records, session):
                 for record in records:
                     self._book(record, session, ours=ours)
+                last = answers.last_said(session, self.said, self.asked)
+                if last is not None and not self.answered:
+                    self._answer(session, last)
             case _:  # it shows the end, not the way
                 pass
 
     def offer(self, session: Session, pending: Pending, part: int) -> None:
-        reply = pending.outbound
-        if self.shows(reply):
-            self._answer(session, reply)
-        else:
-            self.feed.put({"type": "earlier", "id": reply.id, "text": clean(reply.text)})
+        self._tell(session, pending.outbound)
 
     def says(self, message: MessageId) -> None:
         """The first is what it asks; others are commands about it."""
@@ -120,10 +121,24 @@ class Asker:
             case r.Suspended():
                 self.feed.put({"type": "put_aside"})
             case r.Queued(reply) if not ours and self.shows(reply):
-                self._answer(session, reply)
+                self._tell(session, reply)
             case _:  # nothing that is printed
                 pass
 
+    def _tell(self, session: Session, reply: Outbound) -> None:
+        if not self.shows(reply):
+            self._tell_aside("earlier", reply)
+        elif reply.request:
+            self.said += (reply,)
+            self._tell_aside("meanwhile", reply)
+        else:
+            self._answer(session, reply)
+
+    def _tell_aside(self, how: str, reply: Outbound) -> None:
+        self.feed.put({"type": how, "id": reply.id, "text": clean(answers.with_files(reply))})
+
     def _answer(self, session: Session, reply: Outbound) -> None:
+        """Without an id what was shown before: that it is printed was said then."""
         self.answered = True
-        self.feed.put({"type": "answer", "id": reply.id, **answers.told(session, reply, self.asked)})
+        id_ = "" if reply in self.said else reply.id
+        self.feed.put({"type": "answer", "id": id_, **answers.told(session, reply, self.asked)})

@@ -17,7 +17,7 @@ import attrs
 
 from nanobot.errors import NanobotError
 
-STOP_MARGIN_S = 15
+STOP_MARGIN_S = 20
 """Seconds beyond the drain before systemd kills: longer than our own last resort, so that it says where it hung."""
 WATCHDOG_S = 60
 """Seconds without a sign of life: longer than our own watchdog needs."""

@@ -31,6 +31,7 @@ from nanobot.control.terminals import Inside, Terminals
 from nanobot.control.watchers import Outlets, Watchers
 from nanobot.control.wish import Ending, Wish
 from nanobot.daemon.backlog import open_backlog, store_in
+from nanobot.daemon.housekeeping import Housekeeping
 from nanobot.daemon.notices import Notices
 from nanobot.daemon.notify import Notify
 from nanobot.errors import ConfigError
@@ -49,6 +50,8 @@ GOODBYE_S = 1.0
 """Seconds for terminals to hear that we end."""
 BEAT_S = 1.0
 """Seconds between two signs of life: a watchdog waits for thirty."""
+LOST = "The gateway's own journal is damaged, and messages or notices that waited in it may be lost: {}"
+NOT_RESUMED = "nanobot died several times within minutes, so what was unfinished was ended and not taken up. The log says why."
 
 
 @attrs.frozen
@@ -64,6 +67,8 @@ class Run:
     """The configuration as it is now. Raises: ConfigError."""
     beat: Callable[[], None] = lambda: None
     """Told every second that the loop turns."""
+    leaving: Callable[[], None] = lambda: None
+    """Told when an end begins, whoever asked for it."""
     warnings: tuple[str, ...] = ()
     notify: Notify = Notify()
     clock: Callable[[], float] = time.time
@@ -80,6 +85,7 @@ async def serve(run: Run) -> Ending:
             run.notify.ready()
             logger.info("nanobot {} is up in {}", __version__, run.places.data)
             await run.wish.ended.wait()
+            run.leaving()
             run.notify.stopping()
             logger.info("nanobot is ending: {}", run.wish.ending.value)
         nursery.cancel_scope.cancel()
@@ -99,7 +105,8 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
         if node.state in ("parked", "stuck") and current.config.gateway.on_parked == "exit":
             run.wish.end(Ending.PARKED)
 
-    pairing = Pairing(places.pairing, lambda text: notices.tell(text))
+    loop = trio.lowlevel.current_trio_token()
+    pairing = Pairing(places.pairing, lambda text: loop.run_sync_soon(notices.tell, text))  # it speaks in threads
     access = Access(pairing, clock, gateway)
     async with (
         open_writers() as writers,
@@ -129,6 +136,10 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
             on_drained=bus.close,
         ) as house:
             bus.sessions = house
+            if backlog.damaged is not None:
+                notices.tell(LOST.format(backlog.damaged))
+            if not house.resumes:
+                notices.tell(NOT_RESUMED)
             desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes), orders.pair)
             pages = Pages(house.registry, Reader(house.store.journals.root), clock)
             children = Children(current, places, supervisor, channels, terminals, desk, pages)
@@ -153,7 +164,9 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
 
 
 async def _beat(run: Run) -> NoReturn:
+    housekeeping = Housekeeping()
     while True:
+        housekeeping.look()
         run.beat()
         run.notify.alive()
         await trio.sleep(BEAT_S)

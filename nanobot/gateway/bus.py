@@ -61,9 +61,13 @@ class Bus:
         if self._closed:
             raise NotTaken("nanobot is stopping", code="stopping")
         ticket, key = next(self._tickets), str(inbound.key)
-        why = BEHIND if self._keeping[key] or self._backlog.first(key) else await self._try(inbound)
-        if why:
-            await self._keep(Kept(ticket, inbound, why, self._clock()))
+        try:
+            why = BEHIND if self._keeping[key] or self._backlog.first(key) else await self._try(inbound)
+            if why:
+                await self._keep(Kept(ticket, inbound, why, self._clock()))
+        except NotTaken as no:
+            self._tell(f"A message on {inbound.key.channel} was refused: {no}", inbound.key.channel)
+            raise
         if inbound.principal.owner and inbound.direct:
             self._owner_at = key
             self._news.set()

@@ -117,7 +117,8 @@ async def open_house(
         earlier = partial(taken_over, workspace=workspace, data=places.data)
 
         def reconfigure(new: Config) -> None:
-            tools = offered(new)
+            nonlocal config
+            config, tools = new, offered(new)
             mind.reconfigure(new, tools)
             hands.reconfigure(new, tools)
             registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))

@@ -42,6 +42,7 @@ CLOSE_S = 10.0
 """Seconds to let go of a journal when the disk hangs; then the process ends without."""
 MOST_FAILURES = 3
 FAILURE_WINDOW_S = 600.0
+STOPPING = "nanobot is stopping"
 
 
 class SessionFailed(NanobotError):
@@ -71,7 +72,8 @@ class _Place:
         await self.ready.wait()
         if self.error is not None:
             raise self.error
-        assert self.actor is not None
+        if self.actor is None:  # cancelled while it was being opened
+            raise SessionFailed(STOPPING)
         return self.actor
 
 
@@ -182,15 +184,15 @@ class Registry:
     async def run(self, *, resume_all: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. `resume_all`: take up whatever any session has left unfinished."""
         context = contextvars.copy_context()  # a session belongs to nobody who speaks to it
-        try:
-            async with trio.open_nursery() as nursery:
-                self._begin = lambda work, name: context.run(partial(nursery.start_soon, work, name=name))
+        async with trio.open_nursery() as nursery:
+            self._begin = lambda work, name: context.run(partial(nursery.start_soon, work, name=name))
+            try:
                 if resume_all:
                     self._owing.update({seen.key: seen.owes for seen in await self._store.owing() if seen.trouble is None})
                 task_status.started()
                 await self._wake_sleepers()
-        finally:
-            self._begin = None
+            finally:
+                self._begin = None  # before the nursery closes, or who comes in between meets a closed one
 
     async def drain(self, at: float, within_s: float = 0.0) -> None:
         """Begin nothing any more: turns may end for `within_s` seconds, what is left is put aside. Returns when every actor
@@ -227,7 +229,7 @@ class Registry:
         if key in self._places:
             return self._places[key]
         if self._begin is None:
-            raise SessionFailed("nanobot is stopping")
+            raise SessionFailed(STOPPING)
         self._owing.pop(key, None)
         place = self._places[key] = _Place()
         self._begin(partial(self._serve, key, place), f"session {key}")

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket
 from nanobot.supervise.status import HEALTHY, Node, as_json, troubled
 from nanobot.web.files import File
 from nanobot.web.guard import Doorman, Guard, Refusal, refused
+from nanobot.web.listener import TOGETHER
 
 GOODBYE_S = 0.3
 """For the close frame of a websocket, when we are stopped: who does not read goes without."""
@@ -71,8 +72,11 @@ class Socket:
         text: str | bytes | None = message.get("text")
         return text if text is not None else bytes(message["bytes"])
 
-    async def send(self, text: str) -> None:
-        await self._websocket.send({"type": "websocket.send", "text": text})
+    async def send(self, *texts: str) -> None:
+        """Messages, in one write."""
+        async with self._websocket.scope["extensions"][TOGETHER]["write"]():
+            for text in texts:
+                await self._websocket.send({"type": "websocket.send", "text": text})
 
     async def close(self, code: int, reason: str = "") -> None:
         """Say goodbye, once."""

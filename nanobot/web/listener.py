@@ -13,7 +13,8 @@ HTTP/2, and `permessage-deflate`, whose windows cost 300 KiB a connection.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from math import inf
 from typing import cast
 
@@ -50,7 +51,7 @@ CONNECTIONS = 512
 HEAD_S = 10.0
 """For a request's head, so that a client that drips bytes does not keep its place."""
 IDLE_S = 5.0
-"""For the next request of a connection, and for a websocket's peer to close after us."""
+"""For the next request of a connection."""
 REQUEST_S = 30.0
 """For an answer; the largest is a list of sessions. A websocket has no such bound."""
 SEND_S = 20.0
@@ -66,6 +67,8 @@ READ_BYTES = 2**14
 BACKLOG = 128
 KEEPALIVE_S = 60
 """A peer that vanished without a word (a laptop that sleeps) is noticed by the kernel after this and three probes."""
+TOGETHER = "nanobot.together"
+"""An extension of ASGI for websockets: its `write()` is an asynchronous context, in which frames are gathered."""
 _REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -103,7 +106,6 @@ class _Engine:
             await _Connection(self, stream).run()
         finally:
             self._open -= 1
-            await trio.aclose_forcefully(stream)
 
 
 class _Connection:
@@ -115,6 +117,7 @@ class _Connection:
         self._sending = trio.Lock()
         self._deaf = self._mute = False
         """What still comes is thrown away; nothing more is written."""
+        self._held: bytearray | None = None
 
     async def run(self) -> None:
         self.within(HEAD_S)
@@ -161,7 +164,20 @@ class _Connection:
         self._leave()
         await protocol.handle(Closed())
 
-    async def _write(self, data: bytes) -> None:
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """What is written inside goes out in one write at its end: a system call costs more than a frame."""
+        self._held = held = bytearray()
+        try:
+            yield
+        finally:
+            self._held = None
+        await self._write(held)
+
+    async def _write(self, data: bytes | bytearray) -> None:
+        if self._held is not None:
+            self._held += data
+            return
         async with self._sending:
             if self._mute:
                 return
@@ -232,7 +248,11 @@ class _Tasks(TaskGroup):
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Callable[[ASGISendEvent | None], Awaitable[None]]
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        self._connection.within(inf if scope["type"] == "websocket" else REQUEST_S)
+        if scope["type"] == "websocket":
+            self._connection.within(inf)
+            scope["extensions"][TOGETHER] = {"write": self._connection.together}
+        else:
+            self._connection.within(REQUEST_S)
         over = trio.Event()
 
         async def run(
@@ -244,7 +264,6 @@ class _Tasks(TaskGroup):
                 self._connection.ruined(error)
             finally:
                 over.set()
-                self._connection.within(IDLE_S)
 
         put = await super().spawn_app(run, config, scope, send)
 
@@ -285,4 +304,3 @@ async def _refuse(stream: trio.SocketStream) -> None:
             await stream.send_all(_REFUSAL)
         except trio.BrokenResourceError:
             pass
-    await trio.aclose_forcefully(stream)

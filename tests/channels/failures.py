@@ -228,24 +228,35 @@ async def campaign(hall: Hall, sorts: list[Sort], times: int, told: Callable[[li
     await hall.until(lambda: not any(map(lost, hall.networks.values())))
 
 
-def p95(values: tuple[float, ...]) -> float:
-    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else float("nan")
-
-
 def row(outcomes: list[Outcome]) -> str:
     """One sort."""
     parts = []
     for state in dict.fromkeys(one.state for one in outcomes):
-        some = [one for one in outcomes if one.state == state]
-        took = [one.seconds for one in some]
-        parts.append(f"{len(some)} {state} {statistics.median(took):.2f} (most {max(took):.2f})")
-    others, calm = (tuple(s for one in outcomes for s in getattr(one, which)) for which in ("others", "calm"))
-    change = (p95(others) / p95(calm) - 1) * 100
-    return f"{outcomes[0].sort:16} {'; '.join(parts):62} {p95(calm) * 1000:6.1f} -> {p95(others) * 1000:6.1f} ms {change:+6.1f} %"
+        took = [one.seconds for one in outcomes if one.state == state]
+        parts.append(f"{len(took)} {state} {statistics.median(took):.2f} (most {max(took):.2f})")
+    return f"{outcomes[0].sort:16} {'; '.join(parts):62} {change(outcomes)}"
+
+
+def change(outcomes: list[Outcome]) -> str:
+    """How the others' median and 95th percentile changed, in milliseconds."""
+    calm, others = (sorted(took for one in outcomes for took in some(one)) for some in (_calm, _others))
+    parts = []
+    for share in (0.5, 0.95):
+        before, after = (values[int(share * len(values))] * 1000 for values in (calm, others))
+        parts.append(f"{before:6.1f} -> {after:6.1f} {(after / before - 1) * 100:+6.1f} %")
+    return "   ".join(parts)
+
+
+def _calm(one: Outcome) -> tuple[float, ...]:
+    return one.calm
+
+
+def _others(one: Outcome) -> tuple[float, ...]:
+    return one.others
 
 
 async def main(sorts: list[Sort], times: int) -> int:
-    print(f"{'sort':16} {'outcome: times, median seconds (most)':62} others' p95, calm -> while it is away")
+    print(f"{'sort':16} {'outcome: times, median seconds (most)':62} {'the others, ms: median':27}   95th percentile")
     every: list[Outcome] = []
 
     def told(outcomes: list[Outcome]) -> None:
@@ -255,6 +266,7 @@ async def main(sorts: list[Sort], times: int) -> int:
     with tempfile.TemporaryDirectory() as place:
         async with open_hall(Path(place)) as hall:
             await campaign(hall, sorts, times, told)
+            print(f"{'all':79} {change(every)}\n")
             for build, network in hall.networks.items():
                 counts = (len(network.acknowledged), len(lost(network)), len(disordered(network)), doubled(network))
                 print("{:9} acknowledged {}, lost {}, chats out of order {}, shown twice {}".format(build, *counts))

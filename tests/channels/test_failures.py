@@ -30,10 +30,10 @@ async def one(place: Path, build: str, sort: Sort) -> tuple[Hall, Outcome]:
     [
         ("asyncio", Sort.RAISE, "restarted", "Broken: ordered"),
         ("native", Sort.RETURN, "restarted", "it stopped without saying why"),
-        ("blocking", Sort.HALF_OPEN, "restarted", "no sign of life for 0.5 s"),
+        ("blocking", Sort.HALF_OPEN, "restarted", "no sign of life for 1 s"),
         ("native", Sort.REVOKED, "parked", "the token is not valid any more"),
         ("asyncio", Sort.RATE_LIMITED, "up", ""),
-        ("asyncio", Sort.REFUSE, "restarted", "no sign of life for 0.5 s"),
+        ("asyncio", Sort.REFUSE, "restarted", "no sign of life for 1 s"),
         ("blocking", Sort.BLOCK, "stuck", "asyncio:blocking in"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from nanobot.channels.life import CONNECT_S
 from nanobot.channels.port import ChannelFailed, Limits, Part, Port, SendLater, SendRefused, SendUnknown, Unreachable
@@ -238,6 +239,24 @@ async def test_proof_of_traffic_keeps_a_channel_alive(tmp_path: Path, autojump_c
             channel.port.alive()
         await kit.supervisor.ended.wait()
         assert trio.current_time() == pytest.approx(280)
+
+
+async def test_time_in_which_the_loop_stood_still_is_no_silence(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with running(tmp_path) as kit:
+        channel = Scripted(Limits(proof_s=30.0))
+        await kit.start(channel)
+
+        async def heartbeat() -> None:
+            for _ in range(10):
+                await trio.sleep(10)
+                await trio.sleep(0.1)  # the answer comes
+                channel.port.alive()
+
+        kit.supervisor.nursery.start_soon(heartbeat)
+        await trio.sleep(5)
+        autojump_clock.jump(40)
+        await trio.sleep(60)
+        assert kit.supervisor.ends == []
 
 
 async def test_each_life_has_a_new_channel(tmp_path: Path, autojump_clock: object) -> None:

@@ -136,13 +136,15 @@ async def test_a_client_can_have_so_much_under_way(home: House) -> None:
 async def test_what_was_read_of_a_client_that_leaves_is_delivered(home: House) -> None:
     home.gates["c"] = trio.Event()
     page = await tab(home)
-    await page.send("message", id="m1", chat="c", text="and away")
+    for n in range(2):
+        await page.send("message", id=f"m{n}", chat="c", text="and away")
     await wait_all_tasks_blocked()
     page.connection.leave()
     await wait_all_tasks_blocked()
     home.gates["c"].set()
     await page.left.wait()
-    assert [arrived.id for arrived in home.arrived] == ["m1"]
+    assert [arrived.id for arrived in home.arrived] == ["m0", "m1"]
+    assert home.channel.remembered == 0
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,9 @@ async def test_live_frames_go_to_the_connections_that_named_the_chat(home: House
     wire = home.say("c", "done")
     await page.expect("message", id=wire)
     assert page.heard[-5:-1] == [frame for _, frame in SIGNS]
-    await other.expect("state", chat="another")
-    await other.nothing_more()
+    await other.send("message", id="m", chat="another", text="x")
+    await other.expect("accepted")  # with it comes whatever waited
+    assert {frame.get("chat") for frame in other.heard} == {None, "another"}
 
 
 async def test_who_opens_a_chat_in_the_middle_of_an_answer_sees_it_from_its_beginning(home: House) -> None:
@@ -273,6 +276,22 @@ async def test_after_ready_everything_unacknowledged_of_the_channel_comes_oldest
     assert home.settled == []
 
 
+async def test_what_is_acknowledged_while_the_house_looks_for_what_waits_does_not_come_again(home: House) -> None:
+    one, two = home.say("c", "one"), home.say("c", "two")
+    home.looked = trio.Event()
+    page = await tab(home)
+    await page.send("open", chat="c")
+    await page.expect("message", id=one)
+    await page.send("ack", id=one)
+    await page.expect("message", id=two)
+    home.looked.set()
+    await page.nothing_more()
+    await page.send("ack", id=two)
+    await page.nothing_more()
+    assert home.settled == [one, two]
+    assert home.channel.remembered == 1, "the chat that it named"
+
+
 async def test_with_nobody_there_a_message_waits_without_limit(home: House, autojump_clock: MockClock) -> None:
     wire = home.say("c", "x")
     await trio.sleep(365 * 86400)
@@ -330,11 +349,26 @@ async def test_who_never_acknowledges_holds_up_no_session_and_may_do_so_later(ho
     with pytest.raises(Unreachable, match="not acknowledged"):
         await home.channel.send(part)
     assert trio.current_time() == pytest.approx(ACK_S)
-    await page.send("ack", id="c/o9")
+    for _ in range(2):
+        await page.send("ack", id="c/o9")
     await wait_all_tasks_blocked()
     assert home.woken == [SessionKey("web", "c")]
     assert (await home.channel.send(part)).id == "c/o9"
     assert trio.current_time() == pytest.approx(ACK_S)
+
+
+async def test_a_session_that_missed_an_acknowledgement_hears_of_it_with_the_next_connection(home: House) -> None:
+    wire = home.say("c", "x")
+    await wait_all_tasks_blocked()
+    page = await tab(home)
+    await page.expect("message", id=wire)
+    home.sleepy = True
+    await page.send("ack", id=wire)
+    await wait_all_tasks_blocked()
+    home.sleepy = False
+    other = await tab(home)
+    await other.nothing_more()
+    assert home.settled == [wire]
 
 
 async def test_a_session_does_not_wait_for_a_client_that_left(home: House) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nanobot.channels
+import nanobot.guide
 from nanobot.channels.web_frames import (
     CHAT_CHARS,
     ID_CHARS,
@@ -24,6 +28,8 @@ from nanobot.channels.web_frames import (
     read,
 )
 
+CHANNELS = Path(nanobot.channels.__file__).parent
+KINDS_AND_CODES = re.compile(r'"type": "(\w+)"|case "(\w+)"|(?:error|BadFrame)\("(\w+)"|_CHARS, "(\w+)"')
 MESSAGE = {"type": "message", "id": "m", "chat": "c", "text": "x"}
 
 
@@ -102,3 +108,20 @@ def test_any_json_is_a_frame_or_a_bad_one(frame: Any) -> None:
 
 def test_a_token_is_not_shown() -> None:
     assert "secret" not in repr(read('{"type": "auth", "token": "secret"}'))
+
+
+# --- the guide
+
+
+def test_the_guide_names_every_frame_and_every_code() -> None:
+    page = (Path(nanobot.guide.__file__).parent / "web.md").read_text()
+    code = "".join((CHANNELS / file).read_text() for file in ("web_frames.py", "web.py"))
+    written = {name for names in KINDS_AND_CODES.findall(code) for name in names if name}
+    assert {"accepted", "history", "auth", "void", "unauthorized", "too_long", "unreadable"} <= written
+    assert [name for name in sorted(written) if f"`{name}`" not in page] == []
+
+
+def test_the_example_of_the_guide_is_understood() -> None:
+    page = (Path(nanobot.guide.__file__).parent / "web.md").read_text()
+    sent = re.findall(r"^> (\{.*\})$", page, re.MULTILINE)
+    assert [type(read(line)).__name__ for line in sent] == ["Auth", "Message", "Message", "Ack"]

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.cli.chats import Around, chat, command, environ, home_with, started
+from nanobot.cli.chatting.alone import Only
+from nanobot.messages import Outbound, OutboundId
+from nanobot.session import events as ev
+from nanobot.session.ports import DeliveryEnd, Progress, Waiting
+from nanobot.session.state import Pending, Session
+from tests.cli.chats import PATIENCE, Around, chat, command, environ, home_with, started
+from tests.cli.command import Ended
+from tests.fakes.gateway_process import NETWORK, gateway_process
 from tests.fakes.llm import Answer, Asked, Fault, Scripted, ToolCall, echo, model_server
 from tests.fakes.llm_wire import rate_limited
 
@@ -27,6 +34,14 @@ REFUSED = Fault(401, {"message": "bad key", "type": "invalid_request_error"}, {"
 def stalls_first(asked: Asked) -> Scripted:
     """The first request is never answered, the others echo."""
     return Answer("never", stall="before") if asked.number == 1 else echo(asked)
+
+
+async def chat_on_a_full_disk(*arguments: str, home: Path) -> Ended:
+    """A chat whose answer cannot be written."""
+    full = f"{shlex.join(command(*arguments))} > /dev/full"
+    with trio.fail_after(PATIENCE):
+        done = await trio.run_process(["sh", "-c", full], env=environ(home), capture_stderr=True, check=False)
+    return Ended(done.returncode, "", done.stderr.decode())
 
 
 # --- answers
@@ -107,6 +122,118 @@ async def test_the_log_is_shown_when_asked_for(tmp_path: Path) -> None:
     async with model_server([mistake, Answer("ok")]) as server:
         done = await chat("-m", "hi", "--logs", home=home_with(tmp_path, server.base))
     assert (done.code, done.out) == (0, "ok\n")
+
+
+# --- what the model says before its answer, by the tool `message`
+
+
+def message(text: str, **more: object) -> Answer:
+    return Answer(calls=(ToolCall("message", {"text": text, **more}),))
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ([message("half way"), Answer("done")], Ended(0, "done\n", "half way\n")),
+        ([message("it is 5"), Answer(" it  is 5")], Ended(0, "it is 5\n", "it is 5\n")),
+        ([message("half way"), message("it is 5"), Answer("")], Ended(0, "it is 5\n", "half way\nit is 5\n")),
+        ([message("it is 5"), message("I checked"), Answer("it is 5")], Ended(0, "it is 5\n", "it is 5\nI checked\n")),
+    ],
+    ids=["and an answer", "the same again", "and no answer", "the first again"],
+)
+async def test_what_is_said_in_mid_turn_is_an_aside_and_stdout_has_the_answer(
+    script: list[Scripted], ended: Ended, around: Around, tmp_path: Path
+) -> None:
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
+        assert await chat("-m", "what is 2 + 3", home=home) == ended
+        assert len(server.requests) == len(script)
+
+
+async def test_an_answer_that_was_said_in_mid_turn_is_the_text_of_the_object(around: Around, tmp_path: Path) -> None:
+    async with model_server([message("it is 5"), Answer("")]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "what is 2 + 3", "--json", home=home)
+    told = json.loads(done.out)
+    assert (done.code, told["text"], told["failed"]) == (0, "it is 5", False)
+    assert told["tools"] == [{"name": "message", "state": "done"}]
+
+
+async def test_a_turn_that_fails_has_no_answer_whatever_was_said_before(around: Around, tmp_path: Path) -> None:
+    async with model_server([message("half way"), REFUSED]) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat("-m", "go", home=home)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("half way\n")
+    assert "key" in done.err
+
+
+async def test_files_that_go_with_what_is_said_are_named(around: Around, tmp_path: Path) -> None:
+    script = [message("look", attachments=["notes.txt"]), Answer("done")]
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
+        workspace = home / ".nanobot/workspace"
+        workspace.mkdir(exist_ok=True)
+        (workspace / "notes.txt").write_text("the word is heron")
+        done = await chat("-m", "go", home=home)
+    assert done.out == "done\n"
+    text, _, file = done.err.rstrip().partition("\n· file: ")
+    assert (text, Path(file).read_text()) == ("look", "the word is heron")
+
+
+async def test_what_was_said_and_cannot_be_written_is_not_said_again(around: Around, tmp_path: Path) -> None:
+    script = [message("it is 5"), Answer(""), Answer("two")]
+    async with model_server(script) as server, around(home_with(tmp_path, server.base)) as home:
+        done = await chat_on_a_full_disk("-m", "what is 2 + 3", home=home)
+        again = await chat("-m", "say two", home=home)
+    assert done.code == 1
+    assert done.err.startswith("it is 5\n")
+    assert "No space left on device. It stands above." in done.err
+    assert again == Ended(0, "two\n", "")
+
+
+async def test_a_message_to_another_chat_waits_for_a_gateway(tmp_path: Path) -> None:
+    script = [message("the word is heron", to=f"{NETWORK}:42"), Answer("done")]
+    async with model_server(script) as server:
+        home = home_with(tmp_path, server.base)
+        done = await chat("-m", "tell them", home=home)
+        assert "no gateway runs here; it is sent when one does" in server.requests[1].results[0]
+        assert done == Ended(0, "done\n", "")
+        async with gateway_process(home):
+            await chat("-m", "/status", "-s", f"{NETWORK}:42", home=home)  # that chat is reached
+            sent = await lines_of(home / ".nanobot/network.log", 1)
+    assert sent[0] == f"{NETWORK}:default:42 the word is heron"
+
+
+class Witness:
+    """Outlet and watcher that note whose session they are told of."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
+        self.told.append(session.key)
+        return ev.PartDelivered(pending.outbound.id, part, 1.0)
+
+    def watch(self, key: str, _progress: Progress) -> None:
+        self.told.append(key)
+
+
+async def test_only_the_session_of_the_chat_is_shown() -> None:
+    witness = Witness()
+    only = Only("mine", witness, witness.watch)
+    ends = []
+    for key in ("mine", "other"):
+        only.watch(key, Waiting("a while"))
+        ends.append(await only.send(Session(key), Pending(Outbound(OutboundId("o1"), "hello", 1.0)), 0))
+    assert witness.told == ["mine", "mine"]
+    assert [type(end) for end in ends] == [ev.PartDelivered, ev.ChannelDown]
+
+
+async def lines_of(file: Path, count: int) -> list[str]:
+    """Wait until it has so many."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            lines = file.read_text().splitlines() if file.exists() else []
+            if len(lines) >= count:
+                return lines
+            await trio.sleep(0.01)
 
 
 # --- files
@@ -228,10 +355,9 @@ async def test_a_reader_that_leaves_early_is_no_error(around: Around, tmp_path: 
 
 async def test_an_answer_that_cannot_be_written_is_kept_for_the_next_start(around: Around, tmp_path: Path) -> None:
     async with model_server(echo) as server, around(home_with(tmp_path, server.base)) as home:
-        full = f"{shlex.join(command('-m', 'say one'))} > /dev/full"
-        done = await trio.run_process(["sh", "-c", full], env=environ(home), capture_stderr=True, check=False)
+        done = await chat_on_a_full_disk("-m", "say one", home=home)
         again = await chat("-m", "say two", home=home)
-    assert done.returncode == 1
-    assert b"No space left" in done.stderr
+    assert done.code == 1
+    assert "No space left" in done.err
     assert (again.code, again.out) == (0, "two\n")
     assert "one" in again.err

@@ -22,9 +22,10 @@ from nanobot.session.sentences import NEW_CONVERSATION
 from nanobot.session.state import Pending, Session
 from nanobot.wire import JsonObject
 from tests.cli.chats import chat, environ, home_with, started
+from tests.cli.command import Ended
 from tests.fakes.gateway import FakeGateway, listening
 from tests.fakes.gateway_process import NETWORK, gateway_process, said
-from tests.fakes.llm import Answer, Asked, Scripted, echo, model_server
+from tests.fakes.llm import Answer, Asked, Scripted, ToolCall, echo, model_server
 from tests.fakes.tty import Tty, terminal
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
@@ -237,6 +238,16 @@ async def test_the_session_of_a_network_is_shown_here_and_delivered_there(tmp_pa
     assert (done.code, done.out) == (0, "more\n")
     sent = (home / ".nanobot/network.log").read_text().splitlines()
     assert sent == [f"{NETWORK}:default:42 {text}" for text in ("hello", "more", NEW_CONVERSATION)]
+
+
+async def test_what_is_said_in_mid_turn_to_the_session_of_a_network_is_an_aside_here(tmp_path: Path) -> None:
+    said_first = Answer(calls=(ToolCall("message", {"text": "it is 5"}),))
+    async with model_server([said_first, Answer("")]) as server:
+        home = home_with(tmp_path, server.base)
+        async with gateway_process(home):
+            done = await chat("-m", "what is 2 + 3", "-s", f"{NETWORK}:42", home=home)
+    assert done == Ended(0, "it is 5\n", "it is 5\n")
+    assert (home / ".nanobot/network.log").read_text() == f"{NETWORK}:default:42 it is 5\n"
 
 
 # --- what a gateway may say

@@ -13,15 +13,29 @@ import attrs
 import pytest
 import trio
 
+from nanobot.agent import post
 from nanobot.config.load import load
 from nanobot.control import feed
+from nanobot.control.answers import last_said
 from nanobot.control.frames import progress_of, session_of
 from nanobot.control.port import BadRequest
 from nanobot.control.terminals import MOST_OPENED, NOBODY, Inside, Terminals
 from nanobot.gateway.house import House, open_house
-from nanobot.messages import CallId, Inbound, SessionKey, TurnNumber
+from nanobot.messages import (
+    CallId,
+    Exchange,
+    Inbound,
+    MessageId,
+    Outbound,
+    OutboundId,
+    Reply,
+    Said,
+    SessionKey,
+    TurnEnd,
+    TurnNumber,
+)
 from nanobot.session.ports import Adopted, Progress, Shown, Waiting, Working
-from nanobot.session.state import Session
+from nanobot.session.state import Pending, Session, Thinking, Turn
 from nanobot.wire import Json, JsonObject
 from tests.fakes.connection import PATIENCE, End, ends
 from tests.fakes.llm import Answer, Script, ToolCall, echo, model_server
@@ -179,6 +193,58 @@ async def test_a_reply_that_nobody_took_is_told_before_the_answer(tmp_path: Path
         assert earlier["text"] == "one"
         await end.send(sent(earlier))
         assert (await end.told("answer"))["text"] == "two"
+
+
+async def test_a_question_whose_answer_was_said_in_mid_turn_is_answered_by_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is slow to say that it has printed it: `message` does not wait for that forever."""
+    monkeypatch.setattr(post, "WAIT_S", 0.0)
+    async with house_with(tmp_path, [Answer(calls=(ToolCall("message", {"text": "5"}),)), Answer("5")]) as place:
+        end = place.ask()
+        await end.send(say("a", "what is 2 + 3"))
+        meanwhile = await end.told("meanwhile")
+        assert meanwhile["text"] == "5"
+        answer = await end.told("answer")
+        assert (answer["id"], answer["text"], answer["failed"]) == ("", "5", False)
+        await end.send(sent(meanwhile))
+        await place.until("empty")
+        await end.send(say("b", "/status"))
+        kinds = []
+        while (frame := await end.receive()) is not None and frame["type"] != "earlier":
+            kinds.append(frame["type"])
+        assert kinds == ["said"]
+
+
+ASKED = MessageId("a")
+A, B = (Outbound(OutboundId(text), text, 1.0, ASKED, request=f"call {text}") for text in "AB")
+FINAL = Outbound(OutboundId("o8"), "final", 1.0, ASKED)
+FOREIGN_REPLY = Outbound(OutboundId("o9"), "else", 1.0, MessageId("other"))
+
+
+def closed(*replies: Reply) -> Session:
+    return Session("k", exchanges=(Exchange(TurnNumber(1), "p", (Said(ASKED, "?", 1.0, "p"), *replies), TurnEnd.ANSWERED),))
+
+
+@pytest.mark.parametrize(
+    ("session", "outbox", "said", "answer"),
+    [
+        (Session("k", Thinking(Turn(TurnNumber(1), "p", (ASKED,), (), 1.0))), (), (A,), None),
+        (Session("k", Thinking(Turn(TurnNumber(2), "p", (MessageId("b"),), (), 1.0))), (), (A,), A),
+        (closed(), (), (), None),
+        (closed(), (), (A, B), B),
+        (closed(Reply("A")), (), (A, B), A),
+        (closed(), (B,), (A,), None),
+        (closed(), (FINAL,), (A,), None),
+        (closed(), (A, FOREIGN_REPLY), (A,), A),
+    ],
+    ids=["turn runs", "next turn", "nothing said", "last", "repeated", "more to say", "a reply", "not delivered yet"],
+)
+def test_which_of_what_was_said_is_the_answer(
+    session: Session, outbox: tuple[Outbound, ...], said: tuple[Outbound, ...], answer: Outbound | None
+) -> None:
+    owing = attrs.evolve(session, outbox=tuple(map(Pending, outbox)))
+    assert last_said(owing, said, ASKED) == answer
 
 
 @pytest.mark.parametrize(

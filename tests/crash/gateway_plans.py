@@ -31,6 +31,9 @@ OUTSIDE: tuple[Point, ...] = (
 INSIDE: tuple[Point, ...] = (*(point for point in get_args(Inside) if point != "shown"), "writing", "writing", "reading")
 INSTALLED_SHARE = 0.1
 """Of the rounds go through the installed command, which takes seconds to start."""
+CROWD_SHARE = 0.12
+CROWD = 30
+"""Chats of a round in which a start has many sessions to open, and a page much to show."""
 MOST_KILLS = 5
 """Beyond the third start without a farewell nothing resumes by itself: that must be reached."""
 LONG = 8000
@@ -58,6 +61,8 @@ class Round:
     script: tuple[Say, ...]
     kills: tuple[Kill, ...]
     installed: bool
+    withheld: float
+    """Share of the answers that are not acknowledged in a life that will be killed."""
 
     @property
     def mark(self) -> str:
@@ -66,14 +71,27 @@ class Round:
 
 def draw(seed: int) -> Round:
     dice = random.Random(f"gateway {seed}")
-    chats = tuple(f"chat-{n}" for n in range(dice.choice((1, 2, 2, 3, 4))))
-    installed = dice.random() < INSTALLED_SHARE
-    script = tuple(_say(dice, seed, n, dice.choice(chats)) for n in range(dice.randint(2, 7)))
+    crowd = dice.random() < CROWD_SHARE
+    installed = not crowd and dice.random() < INSTALLED_SHARE
+    chats = tuple(f"chat-{n}" for n in range(CROWD if crowd else dice.choice((1, 2, 2, 3, 4))))
+    if crowd:
+        script = tuple(_short(dice, seed, n, chat) for n, chat in enumerate((*chats, *chats)))
+    else:
+        script = tuple(_say(dice, seed, n, dice.choice(chats)) for n in range(dice.randint(2, 7)))
     kills: tuple[Kill, ...] = (_kill(dice, installed),)
     while dice.random() < 0.45 and len(kills) < MOST_KILLS:
         kills = (*kills, _kill(dice, installed))
     wire: Wire = dice.choice(("openai", "openai", "anthropic"))
-    return Round(seed, wire, chats, dice.choice((1, 2, 2, 3)), script, kills, installed)
+    return Round(seed, wire, chats, dice.choice((1, 2, 2, 3)), script, kills, installed, dice.choice((0.15, 0.15, 0.15, 0.9)))
+
+
+def _short(dice: random.Random, seed: int, n: int, chat: str) -> Say:
+    """Something that is answered at once."""
+    if dice.random() < 0.2:
+        return Say(chat, f"{seed}-{n}", "/stop", 0.0)
+    return Say(
+        chat, f"{seed}-{n}", f'plan {{"steps": [], "think": 0.0, "answer": "answer {seed}-{n}"}}', dice.choice((0.0, 0.01))
+    )
 
 
 def _say(dice: random.Random, seed: int, n: int, chat: str) -> Say:

@@ -33,6 +33,7 @@ REST_S = 1.0
 DRAIN_S = 2.0
 DISK: tuple[Point, ...] = ("write", "torn", "fsync", "synced", "rename")
 STARTING, DRAINING, WRITING_JOURNAL = "starting", "draining", "in a write of the journal"
+PROMISED = "answer promised, not received"
 UNACKED, ACKED = "answer received, not acknowledged", "answer acknowledged, not yet on disk"
 
 
@@ -264,7 +265,7 @@ def _name(session: Session, chat: str, received: set[str], acked: set[str]) -> s
     name = name_of(session, ())
     if name == NOT_WRITTEN:
         head = f"{chat}/{session.outbox[0].outbound.id}"
-        return ACKED if head in acked else UNACKED if head in received else name
+        return ACKED if head in acked else UNACKED if head in received else PROMISED
     return name
 
 

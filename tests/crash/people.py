@@ -149,7 +149,7 @@ class Tab:
         finally:
             self._socket = None
             self.unsettled.clear()
-            await socket.leave()
+            socket.leave()
 
     async def _say_again(self) -> None:
         for chat in self.people.plan.chats:
@@ -170,7 +170,7 @@ class Tab:
     async def _misbehave(self, socket: Socket) -> None:
         if self._dice.random() < 0.35:
             await trio.sleep(self._dice.uniform(0.0, 1.0))
-            await socket.leave(reset=self._dice.random() < 0.5)
+            socket.leave(reset=self._dice.random() < 0.5)
 
     async def _listen(self, socket: Socket, nursery: trio.Nursery) -> None:
         """Raises: Gone."""
@@ -203,10 +203,9 @@ class Tab:
 
     def _patience(self) -> float | None:
         """Seconds before an answer is acknowledged; None: not over this connection."""
-        draw = self._dice.random()
-        if draw < 0.15:
+        if self._dice.random() < self.people.plan.withheld:
             return self._dice.uniform(0.2, 0.5) if self.life.last else None
-        return 0.0 if draw < 0.75 else self._dice.uniform(0.0, 0.2)
+        return self._dice.choice((0.0, 0.0, self._dice.uniform(0.0, 0.2)))
 
     async def _acknowledge(self, socket: Socket, id: str, wait: float) -> None:
         await trio.sleep(wait)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROUNDS = 14
+ROUNDS = 12
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ class Socket:
                 await opened.send("auth", token=token)
                 return opened
             case _:
-                await opened.leave()
+                opened.leave()
                 raise Gone
 
     async def send(self, type: str, **fields: object) -> None:
@@ -75,10 +75,11 @@ class Socket:
                 case _:  # of other kinds there are none
                     pass
 
-    async def leave(self, *, reset: bool = False) -> None:
+    def leave(self, *, reset: bool = False) -> None:
+        """Without a word; who reads or writes finds out."""
         if reset:
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        await trio.aclose_forcefully(self._stream)
+        self._stream.socket.close()
 
     async def _event(self) -> Event:
         try:

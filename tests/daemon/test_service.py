@@ -19,7 +19,7 @@ def test_the_unit(tmp_path: Path) -> None:
     text = service(tmp_path).text
     assert 'ExecStart=/opt/python -m nanobot gateway --config "/data/my bots/config.json"' in text
     assert "Type=notify" in text
-    assert "TimeoutStopSec=25" in text
+    assert "TimeoutStopSec=30" in text
     assert "RestartPreventExitStatus=2" in text, "a mistake in the configuration would fail for ever"
     assert "EnvironmentFile=-/data/my bots/env" in text
 

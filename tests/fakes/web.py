@@ -45,12 +45,16 @@ class House:
     gates: dict[str, trio.Event] = attrs.field(factory=dict)
     """Chats whose messages take until the event is set to become durable."""
     pasts: dict[str, History] = attrs.field(factory=dict)
+    looked: trio.Event = attrs.field(factory=trio.Event)
+    """Unset by a test that wants a look at what is unsettled to take its time."""
     asked: list[tuple[str, int | None]] = attrs.field(factory=list)
     """Histories that were asked for."""
     trouble: NanobotError | None = None
     outboxes: dict[SessionKey, deque[Outbound]] = attrs.field(factory=partial(defaultdict, deque))
     settled: list[str] = attrs.field(factory=list)
     woken: list[SessionKey] = attrs.field(factory=list)
+    sleepy: bool = False
+    """Sessions do not wake when they are asked to."""
     channel: WebChannel = attrs.field(init=False)
     life: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Of the channel's `serve`."""
@@ -81,8 +85,10 @@ class House:
     # --- the desk
 
     async def unsettled(self) -> tuple[tuple[SessionKey, Outbound], ...]:
+        found = tuple(sorted(((key, o) for key, box in self.outboxes.items() for o in box), key=lambda pair: pair[1].at))
         await trio.lowlevel.checkpoint()
-        return tuple(sorted(((key, o) for key, box in self.outboxes.items() for o in box), key=lambda pair: pair[1].at))
+        await self.looked.wait()
+        return found
 
     async def history(self, key: SessionKey, before: int | None, most: int) -> History:
         await trio.lowlevel.checkpoint()
@@ -94,7 +100,8 @@ class House:
     async def wake(self, key: SessionKey) -> None:
         await trio.lowlevel.checkpoint()
         self.woken.append(key)
-        self._work_off(key)
+        if not self.sleepy:
+            self._work_off(key)
 
     # --- the sessions
 
@@ -144,6 +151,7 @@ async def house() -> AsyncIterator[House]:
     """A house whose web channel is up."""
     async with trio.open_nursery() as nursery:
         built = House()
+        built.looked.set()
         built.nursery = nursery
         built.channel = WebChannel(built, is_token, clock=lambda: 1000.0)
         await nursery.start(built.serve)
@@ -169,10 +177,11 @@ class Wire:
         except trio.EndOfChannel:
             return None
 
-    async def send(self, text: str) -> None:
+    async def send(self, *texts: str) -> None:
         await self.reads.wait()
         with suppress(trio.BrokenResourceError):
-            await self._down.send(text)
+            for text in texts:
+                await self._down.send(text)
 
     async def close(self, code: int, reason: str = "") -> None:
         await trio.lowlevel.checkpoint()

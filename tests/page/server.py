@@ -122,7 +122,7 @@ class Gateway:
 
     def _resource(self, head: str) -> tuple[str, str, bytes]:
         path = head.split()[1].partition("?")[0]
-        known = {"/status.json": self.tree, "/sessions.json": {"sessions": self.sessions}}
+        known = {"/status.json": self.tree, "/sessions.json": self.sessions}
         if path in known:
             if f"authorization: bearer {TOKEN}".lower() not in head.lower():
                 return "401 Unauthorized", "application/json", b"{}"

@@ -22,7 +22,7 @@ from nanobot.session import events as ev
 from nanobot.session import registry as registry_module
 from nanobot.session.ports import Adopted, DeliveryEnd, Progress
 from nanobot.session.records import Restarted
-from nanobot.session.registry import Registry
+from nanobot.session.registry import Registry, SessionFailed
 from nanobot.session.state import Idle, Pending, Session, Turn
 from tests.session.house_fakes import World, answer, call
 
@@ -239,6 +239,20 @@ async def test_a_drain_gives_a_turn_its_time_and_begins_no_other(tmp_path: Path)
         assert world.outlet.sent == ["done"]
     async with running(world, tmp_path):
         await world.until(lambda: len(world.outlet.sent) == 2)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_who_speaks_to_a_session_while_everything_ends_is_told_so(tmp_path: Path, ticks: int) -> None:
+    async def speak(registry: Registry) -> None:
+        with pytest.raises(SessionFailed, match="nanobot is stopping"):
+            await registry.deliver(A, said(A))
+
+    async with trio.open_nursery() as others:
+        async with running(World(), tmp_path) as registry:
+            others.start_soon(speak, registry)
+            for _ in range(ticks):
+                await trio.lowlevel.checkpoint()
+        assert registry.live() == {}
 
 
 # --- one session at a time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from pathlib import Path
@@ -25,6 +26,15 @@ def test_without_one_it_is_made_once_and_only_for_us(tmp_path: Path) -> None:
     assert token_of(GatewayConfig(), tmp_path) == first
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_it_is_never_there_for_others_to_read(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        token._make(tmp_path / FILE)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
 
 
 def test_two_houses_make_two_tokens(tmp_path: Path) -> None:

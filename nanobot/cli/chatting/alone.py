@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from nanobot.errors import ConfigError, InUse
 from nanobot.gateway.house import House, open_house
 from nanobot.messages import Attachment, Inbound, MessageId, Principal, SessionKey
 from nanobot.providers.registry import select
-from nanobot.session.ports import Outlet, Progress
+from nanobot.session import events as ev
+from nanobot.session.ports import DeliveryEnd, Outlet, Progress
 from nanobot.session.registry import SessionFailed
-from nanobot.session.state import Session
+from nanobot.session.state import Pending, Session
 
 DRAIN_S = 0.0
 """Seconds. A turn that runs when the chat is left is put aside at once: who leaves does not want to wait. The next chat goes on
@@ -30,6 +32,8 @@ with it."""
 LOOK_S = 1.0
 MOST_OPENED = 5
 """Times. What is unfinished is taken up at each; a turn that crashes twice is ended by the session itself."""
+
+NO_GATEWAY = "no gateway runs here; it is sent when one does"
 
 
 @attrs.frozen
@@ -88,6 +92,24 @@ async def keep_alive(sitting: Alone, awaited: Callable[[], bool]) -> NoReturn:
             await sitting.house.registry.open(sitting.key)
 
 
+@attrs.frozen
+class Only:
+    """Outlet and watcher of one session. Another that a message to it opens is not shown: what it has to say waits."""
+
+    key: str
+    outlet: Outlet
+    watcher: Callable[[str, Progress], None]
+
+    async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
+        if session.key == self.key:
+            return await self.outlet.send(session, pending, part)
+        return ev.ChannelDown(pending.outbound.id, part, time.time(), NO_GATEWAY)
+
+    def watch(self, key: str, progress: Progress) -> None:
+        if key == self.key:
+            self.watcher(key, progress)
+
+
 def configured(request: ChatRequest) -> Opened:
     """The configuration, and that a model can be had with it. Raises: ConfigError."""
     instance = opened(request.config)
@@ -105,13 +127,14 @@ async def sit_down(
     request: ChatRequest, instance: Opened, outlet: Outlet, watch: Callable[[str, Progress], None]
 ) -> AsyncIterator[Alone]:
     """The house with the session open, until the end of the block. Raises: InUse, JournalError, OSError."""
+    only = Only(str(request.key), outlet, watch)
     with lock.shared(instance.places) as held, log.opened(instance.places.logs, stderr=request.logs):
         async with open_house(
             instance.config,
             instance.places,
             os.environ,
-            outlet,
-            watch,
+            only,
+            only.watch,
             resume_all=False,
             drain_s=DRAIN_S,
             inherit_fds=(held,),

@@ -1,5 +1,8 @@
 """What a chat of one message prints, with a gateway and without: the answer to stdout, everything else to stderr.
 
+What the model says by the tool `message` while its turn goes on is no answer and goes to stderr. If the turn then ends without
+an answer of its own (control/answers.py), the last of it goes to stdout too.
+
 With `--json` stdout gets one object instead, also for a failure:
 
     session   the session's key                      usage    tokens of the turn: {input, output, cached}
@@ -22,6 +25,7 @@ from nanobot.wire import JsonObject
 ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
 STOP_S = 1.0
 """Seconds that an interrupted turn gets to say what was cut."""
+STANDS_ABOVE = "The answer cannot be written to standard output: {}. It stands above."
 Draw = Callable[[str], str]
 """How an answer looks on stdout."""
 

@@ -17,7 +17,17 @@ import time
 import attrs
 
 from nanobot.cli.chatting import words
-from nanobot.cli.chatting.answering import ANSWERED, FAILED, INTERRUPTED, STOP_S, Draw, aside, on_stdout, tell_failure
+from nanobot.cli.chatting.answering import (
+    ANSWERED,
+    FAILED,
+    INTERRUPTED,
+    STANDS_ABOVE,
+    STOP_S,
+    Draw,
+    aside,
+    on_stdout,
+    tell_failure,
+)
 from nanobot.cli.chatting.attaching import attach
 from nanobot.cli.chatting.failures import sentence_of
 from nanobot.cli.chatting.meeting import LONGEST_SAY, TOO_LONG, Met
@@ -107,6 +117,9 @@ class Asking:
             case {"type": "earlier", "text": str(text)}:
                 aside(f"{words.EARLIER}\n{text}")
                 self._sent(frame)
+            case {"type": "meanwhile", "text": str(text)}:
+                aside(text)
+                self._sent(frame)
             case {"type": "answer"}:
                 return self._answer(frame)
             case {"type": "bye", "reason": str(reason)}:
@@ -128,7 +141,7 @@ class Asking:
             self._sent(frame)
             raise
         except OSError as exc:
-            aside(words.NOT_WRITTEN.format(exc.strerror))
+            aside((words.NOT_WRITTEN if frame.get("id") else STANDS_ABOVE).format(exc.strerror))
             self._sent(frame, error=exc.strerror or "it cannot be written")
             return FAILED
         self._sent(frame)

@@ -17,7 +17,17 @@ import trio
 
 from nanobot.cli.chatting import words
 from nanobot.cli.chatting.alone import Alone, configured, keep_alive, sit_down
-from nanobot.cli.chatting.answering import ANSWERED, FAILED, INTERRUPTED, STOP_S, Draw, aside, on_stdout, tell_failure
+from nanobot.cli.chatting.answering import (
+    ANSWERED,
+    FAILED,
+    INTERRUPTED,
+    STANDS_ABOVE,
+    STOP_S,
+    Draw,
+    aside,
+    on_stdout,
+    tell_failure,
+)
 from nanobot.cli.chatting.attaching import attach
 from nanobot.cli.chatting.failures import sentence_of
 from nanobot.cli.chatting.request import ChatRequest
@@ -25,7 +35,7 @@ from nanobot.cli.chatting.signals import Signals
 from nanobot.cli.chatting.sitting import next_id, on_loop
 from nanobot.cli.chatting.stdio import write_all
 from nanobot.cli.terminal import Opened, tell_warnings
-from nanobot.control.answers import answers, told
+from nanobot.control.answers import answers, last_said, told, with_files
 from nanobot.errors import NanobotError
 from nanobot.messages import MessageId, Outbound
 from nanobot.session import events as ev
@@ -36,12 +46,16 @@ from nanobot.session.state import Pending, Session
 
 @attrs.define(eq=False)
 class OneShot:
-    """The outlet and the watcher of a chat of one message. `ended` is set when the message has its reply."""
+    """The outlet and the watcher of a chat of one message. `ended` is set when it is answered, or `settled` is."""
 
     request: ChatRequest
     draw: Draw
     clock: Callable[[], float]
     asked: MessageId | None = None
+    said: tuple[Outbound, ...] = ()
+    """What the tool `message` has said in mid-turn."""
+    settled: tuple[Session, Outbound] | None = None
+    """Which of it is the answer, where the turn ended without one of its own."""
     interrupted: bool = False
     code: int = FAILED
     pipe_broken: bool = False
@@ -53,6 +67,7 @@ class OneShot:
                 aside(words.waiting(what, until, self.clock()))
             case Adopted(records, session):
                 self._book(records, session)
+                self._settle(session)
             case Shown() | Working():  # one-shot shows the end, not the way
                 pass
 
@@ -63,31 +78,43 @@ class OneShot:
             elif isinstance(record, Suspended):
                 aside(words.PUT_ASIDE)
 
+    def _settle(self, session: Session) -> None:
+        last = last_said(session, self.said, self.asked)
+        if last is not None and not self.ended.is_set():
+            self.settled = session, last
+            self.ended.set()
+
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         reply = pending.outbound
         if not answers(reply, self.asked):
-            aside(f"{words.EARLIER}\n{reply.text}")
-            return ev.PartDelivered(reply.id, part, self.clock())
-        try:
-            await self._answer(session, reply)
-        except BrokenPipeError:
-            self.pipe_broken = True  # whoever read has read enough
-        except OSError as exc:
-            aside(words.NOT_WRITTEN.format(exc.strerror))
-            self.code = FAILED
+            aside(f"{words.EARLIER}\n{with_files(reply)}")
+        elif reply.request:
+            aside(with_files(reply))
+            self.said += (reply,)
+        else:
+            error = await self.answer(session, reply, words.NOT_WRITTEN)
             self.ended.set()
-            return ev.ChannelDown(reply.id, part, self.clock(), exc.strerror or errno.errorcode.get(exc.errno or 0, ""))
-        self.ended.set()
+            if error:
+                return ev.ChannelDown(reply.id, part, self.clock(), error)
         return ev.PartDelivered(reply.id, part, self.clock())
 
-    async def _answer(self, session: Session, reply: Outbound) -> None:
-        """Raises: OSError."""
+    async def answer(self, session: Session, reply: Outbound, not_written: str) -> str:
+        """Write it to stdout; returns why it cannot be, which is said by the sentence `not_written`."""
         failed = reply.failed or self.interrupted
         if failed:
             aside(reply.text)
         text = on_stdout(self.request, told(session, reply, self.asked), self.draw, failed=failed)
-        await trio.to_thread.run_sync(write_all, 1, text, abandon_on_cancel=True)
-        self.code = FAILED if failed else ANSWERED
+        try:
+            await trio.to_thread.run_sync(write_all, 1, text, abandon_on_cancel=True)
+        except BrokenPipeError:
+            self.pipe_broken = True  # whoever read has read enough
+        except OSError as exc:
+            aside(not_written.format(exc.strerror))
+            self.code = FAILED
+            return exc.strerror or errno.errorcode.get(exc.errno or 0, "")
+        else:
+            self.code = FAILED if failed else ANSWERED
+        return ""
 
 
 def run(request: ChatRequest, signals: Signals, draw: Draw, clock: Callable[[], float]) -> int:
@@ -133,11 +160,13 @@ async def _main(shot: OneShot, instance: Opened, signals: Signals) -> None:
 
 
 async def _ask(sitting: Alone, shot: OneShot) -> None:
-    """Hand over the message and wait for its reply."""
+    """Hand over the message and wait for its answer."""
     files = [await trio.to_thread.run_sync(attach, file, sitting.media) for file in shot.request.files]
     shot.asked = next_id()
     await sitting.say(shot.request.message or "", tuple(files), shot.asked)
     await shot.ended.wait()
+    if shot.settled is not None:
+        await shot.answer(*shot.settled, STANDS_ABOVE)
 
 
 async def _stop_after(interrupt: trio.Event, sitting: Alone, scope: trio.CancelScope) -> None:

@@ -7,6 +7,7 @@ import { Outbox, fresh } from "./outbox.js";
 import { Tree, summary } from "./tree.js";
 
 const POLL_MS = 2000; // the live tree, while the page is seen
+const CHAT_BYTES = 6; // of a chat’s name: one person makes it, and reads it in the tree
 const ACCEPT_MS = 15_000; // to be on disk; a connection that takes longer is left for a new one
 const DOING = {
   thinking: "Thinking", working: "Working", stopping: "Stopping", waiting: "Waiting", delivering: "Sending the answer",
@@ -31,7 +32,7 @@ const unseen = new Map();
 
 function begin() {
   visit();
-  choose(sessionStorage.getItem("nanobot.chat") ?? fresh());
+  choose(sessionStorage.getItem("nanobot.chat") ?? fresh(CHAT_BYTES));
   const known = sessionStorage.getItem("nanobot.token");
   if (known) enter(known);
   else knock("");
@@ -197,13 +198,13 @@ function choose(chat) {
 }
 
 at("new").addEventListener("click", () => {
-  choose(fresh());
+  choose(fresh(CHAT_BYTES));
   at("text").focus();
 });
 
 async function listSessions() {
   const found = await ask("sessions.json");
-  if (found) at("sessions").replaceChildren(...found.sessions.map(sessionLine));
+  if (found) at("sessions").replaceChildren(...found.map(sessionLine));
 }
 
 function sessionLine({ chat, title, at: last, unfinished }) {

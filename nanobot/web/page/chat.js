@@ -33,7 +33,9 @@ export class Conversation {
   entries = [];
   /** @type {(Entry & {turn: number, tools: HTMLElement, stale: boolean, timer: number, cost: number}) | null} */
   live = null;
+  /** Ordinals of the history that are known. */
   oldest = Infinity;
+  newest = Infinity;
 
   /**
    * @param {string} chat
@@ -143,7 +145,10 @@ export class Conversation {
     asked.forEach((entry) => entry && this.mark(entry, "answered"));
     const before = this.counterpart(frame) ?? this.taken(frame, asked[0]);
     const entry = before ?? this.add("bot", { ...frame, replyTo: frame.replyTo ?? "" });
-    this.keeping(() => this.settle(entry, frame));
+    this.keeping(() => {
+      this.settle(entry, frame);
+      this.arrange();
+    });
     if (asked.includes(undefined)) this.ask.gap();
   }
 
@@ -187,17 +192,16 @@ export class Conversation {
 
   /** Items of the history, oldest first; entries that are here already keep their elements. */
   history(items) {
-    const fromEnd = this.scroller.scrollHeight - this.scroller.scrollTop;
+    const { scrollHeight, scrollTop } = this.scroller;
     const earlier = items.length > 0 && items.at(-1).n < this.oldest && this.oldest < Infinity;
     if (this.live?.stale) this.remove(this.live);
-    const batch = items.map((item) => this.recalled(item));
-    const newest = batch.at(-1)?.order ?? 0;
-    const rest = this.entries.filter((entry) => !batch.includes(entry));
-    if (!earlier) for (const entry of rest) if (entry.order === Infinity && this.isSettled(entry)) entry.order = newest + 0.5;
-    this.entries = [...batch, ...rest].sort((a, b) => (a.order === b.order ? 0 : a.order - b.order));
-    this.oldest = Math.min(this.oldest, ...items.map((item) => item.n));
-    this.arrange();
-    this.scroller.scrollTop = this.scroller.scrollHeight - (earlier ? fromEnd : 0);
+    const batch = new Set(items.map((item) => this.recalled(item)));
+    const ordinals = items.map((item) => item.n);
+    this.oldest = Math.min(this.oldest, ...ordinals);
+    this.newest = Math.max(this.newest < Infinity ? this.newest : -1, ...ordinals);
+    this.entries = [...batch, ...this.entries.filter((entry) => !batch.has(entry))];
+    this.keeping(() => this.arrange());
+    if (earlier) this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
   }
 
   isSettled(entry) {
@@ -243,8 +247,11 @@ export class Conversation {
     entry.node.remove();
   }
 
-  /** Bring the elements into the order of the entries, moving only those that are out of place. */
+  /** What is settled and stands in no history (the answer to a command) stays behind what was known when it came. All goes
+   * into this order; elements are moved only where they are out of place. */
   arrange() {
+    for (const entry of this.entries) if (entry.order === Infinity && this.isSettled(entry)) entry.order = this.newest + 0.5;
+    this.entries.sort((a, b) => (a.order === b.order ? 0 : a.order - b.order));
     let next = this.root.firstChild;
     for (const { node } of this.entries) {
       if (node === next) next = node.nextSibling;

@@ -8,8 +8,8 @@ const PREFIX = "nanobot.unsent.";
 /** @typedef {{id: string, chat: string, text: string, at: number}} Unsent */
 
 /** An id that nobody else will draw. (randomUUID is not there on plain http beyond localhost.) */
-export function fresh() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export function fresh(bytes = 16) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export class Outbox {

@@ -70,7 +70,8 @@ function inOrder(children) {
 
 function line(node) {
   const state = STATES.includes(node.state) ? node.state : "other";
-  const since = make("time", { "data-since": String(Number(node.since)), title: `since ${moment(Number(node.since) || 0)}` });
+  const at = Number(node.since);
+  const since = at > 0 ? make("time", { "data-since": String(at), title: `since ${moment(at)}` }) : [];
   const times = node.restarts === 1 ? "1 restart" : `${node.restarts} restarts`;
   const restarts = node.restarts ? make("span", { class: "restarts" }, times) : [];
   return make("span", { class: "line", "data-state": state, title: String(node.kind) },
