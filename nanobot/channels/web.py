@@ -26,20 +26,8 @@ import attrs
 import trio
 
 from nanobot.channels import web_frames as frames
-from nanobot.channels.port import (
-    Arrived,
-    DeltaSign,
-    Limits,
-    NotTaken,
-    Part,
-    Port,
-    Sign,
-    StateSign,
-    ToolSign,
-    Unreachable,
-    VoidSign,
-)
-from nanobot.channels.web_outgoing import Outgoing
+from nanobot.channels.port import Arrived, Limits, NotTaken, Part, Port, Sign, StateSign, Unreachable
+from nanobot.channels.web_talk import Connection, Given, Live, Talk, Work
 from nanobot.errors import NanobotError
 from nanobot.messages import MessageId, Outbound, Receipt, SessionKey
 
@@ -52,24 +40,10 @@ ACK_S = 20.0
 FINISH_S = 5.0
 """For what was read of a client that has left."""
 HISTORY_EXCHANGES = 30
-PENDING = 64
-"""Frames of one client that may be under way; the next waits in its connection."""
 SENDS = 100_000
 """Waiting for an acknowledgement costs an event, not a connection: no session waits for another's."""
 UNAUTHORIZED, TRY_AGAIN, RESTARTING = 4401, 1013, 1012
 """Close codes."""
-
-
-class Connection(Protocol):
-    """A websocket."""
-
-    async def receive(self) -> str | bytes | None:
-        """None: the client is gone."""
-        ...
-
-    async def send(self, *texts: str) -> None: ...
-
-    async def close(self, code: int, reason: str = "") -> None: ...
 
 
 @attrs.frozen
@@ -104,71 +78,6 @@ class Desk(Protocol):
         ...
 
 
-@attrs.define(eq=False)
-class _Given:
-    """A final message that connections have and none has acknowledged."""
-
-    key: SessionKey
-    holders: set[_Talk] = attrs.field(factory=set)
-    acked: bool = False
-    awaited: trio.Event | None = None
-    """Set when it is acknowledged, nobody has it any more, or the channel ends."""
-
-    def end_wait(self) -> None:
-        if self.awaited is not None:
-            self.awaited.set()
-
-
-@attrs.define(eq=False)
-class _Live:
-    """What a chat does now, for who comes later."""
-
-    state: StateSign | None = None
-    turn: int = 0
-    answer: list[str] = attrs.field(factory=list)
-
-    def note(self, sign: Sign) -> None:
-        match sign:
-            case StateSign(state):
-                self.state = sign
-                if state == "delivering":
-                    self.answer.clear()
-            case DeltaSign(turn, text) if turn == self.turn:
-                self.answer.append(text)
-            case DeltaSign(turn, text):
-                self.turn, self.answer = turn, [text]
-            case ToolSign() | VoidSign():
-                self.answer.clear()
-            case _ as never:
-                assert_never(never)
-
-    def signs(self) -> tuple[Sign, ...]:
-        """The same again, for a client that may have seen a part of it."""
-        state = () if self.state is None else (self.state,)
-        return (*state, VoidSign(self.turn), DeltaSign(self.turn, "".join(self.answer))) if self.answer else state
-
-
-@attrs.define(eq=False)
-class _Talk:
-    """One connection."""
-
-    connection: Connection
-    out: Outgoing = attrs.field(factory=Outgoing)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    chats: set[str] = attrs.field(factory=set)
-    unacked: set[str] = attrs.field(factory=set)
-    lanes: dict[str, deque[_Work]] = attrs.field(factory=dict)
-    """By chat, what is to be done for it, in order. Empty while nothing is."""
-    pending: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(PENDING))
-
-    async def write(self) -> None:
-        while batch := await self.out.batch():
-            await self.connection.send(*batch)
-
-
-_Work = frames.Message | frames.Open | frames.Stop
-
-
 class WebChannel:
     """See the module."""
 
@@ -178,16 +87,16 @@ class WebChannel:
         """`admits`: whether a token is the page's; takes its time over a wrong one."""
         self._desk, self._admits, self._clock = desk, admits, clock
         self._port: Port | None = None
-        self._talks: set[_Talk] = set()
-        self._named: dict[str, set[_Talk]] = {}
+        self._talks: set[Talk] = set()
+        self._named: dict[str, set[Talk]] = {}
         """By chat, the connections that named it."""
-        self._given: dict[str, _Given] = {}
+        self._given: dict[str, Given] = {}
         """By id on the wire."""
-        self._looking: dict[_Talk, set[str]] = {}
+        self._looking: dict[Talk, set[str]] = {}
         """Connections that what waits is being sent to, with what was acknowledged since it was looked up."""
         self._stranded: set[SessionKey] = set()
         """Sessions that were told that nobody is there."""
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         """By chat, what is not idle."""
 
     @property
@@ -231,13 +140,13 @@ class WebChannel:
         if sign == StateSign("idle"):
             self._live.pop(key.chat, None)
         else:
-            self._live.setdefault(key.chat, _Live()).note(sign)
+            self._live.setdefault(key.chat, Live()).note(sign)
         for talk in self._named.get(key.chat, ()):
             talk.out.sign(key.chat, sign)
 
     # --- final messages
 
-    def _give(self, talks: Collection[_Talk], key: SessionKey, outbound: Outbound) -> None:
+    def _give(self, talks: Collection[Talk], key: SessionKey, outbound: Outbound) -> None:
         """Put a message on its way to connections that have not got it."""
         wire = frames.wire_id(key, outbound)
         text = ""
@@ -246,9 +155,9 @@ class WebChannel:
                 text = text or frames.message(key, outbound)
                 talk.out.frame(text, key.chat)
                 talk.unacked.add(wire)
-                self._given.setdefault(wire, _Given(key)).holders.add(talk)
+                self._given.setdefault(wire, Given(key)).holders.add(talk)
 
-    async def _acknowledged(self, given: _Given) -> bool:
+    async def _acknowledged(self, given: Given) -> bool:
         """Wait for it while somebody has it. False: nobody does, or nobody answers."""
         if not given.acked and self._port is not None:
             given.awaited = trio.Event()
@@ -273,12 +182,12 @@ class WebChannel:
         else:
             given.awaited.set()
 
-    def _release(self, given: _Given, wire: str, talks: Collection[_Talk]) -> None:
+    def _release(self, given: Given, wire: str, talks: Collection[Talk]) -> None:
         for talk in talks:
             talk.unacked.discard(wire)
             given.holders.discard(talk)
 
-    async def _send_unsettled(self, talk: _Talk) -> None:
+    async def _send_unsettled(self, talk: Talk) -> None:
         """What waits goes to a new connection, unless it is acknowledged meanwhile."""
         self._looking[talk] = set()
         try:
@@ -286,22 +195,24 @@ class WebChannel:
         finally:
             del self._looking[talk]
 
-    async def _send_waiting(self, talk: _Talk, acked: Collection[str]) -> None:
+    async def _send_waiting(self, talk: Talk, acked: Collection[str]) -> None:
         """`acked` grows meanwhile: what was looked up is old when many sessions had to be opened for it."""
+        before = dict(self._given)
         waiting = await self._desk.unsettled()
         known = {frames.wire_id(key, outbound) for key, outbound in waiting}
-        for wire in [wire for wire, given in self._given.items() if wire not in known and given.awaited is None]:
-            self._release(self._given[wire], wire, tuple(self._given[wire].holders))
-            del self._given[wire]  # it was settled or dropped in another way
+        for wire, given in before.items():
+            if wire not in known and self._given.get(wire) is given and given.awaited is None:
+                self._release(given, wire, tuple(given.holders))
+                del self._given[wire]  # it was settled or dropped in another way
         for key, outbound in waiting:
             wire = frames.wire_id(key, outbound)
-            given = self._given.get(wire)
+            now = self._given.get(wire)
             if wire in acked:
                 pass
-            elif given is None or not given.acked:
+            elif now is None or not now.acked:
                 self._give((talk,), key, outbound)
                 await talk.out.room()
-            elif given.awaited is None:
+            elif now.awaited is None:
                 await self._desk.wake(key)
 
     # --- one connection
@@ -311,7 +222,7 @@ class WebChannel:
         if self._port is None:
             await connection.close(TRY_AGAIN, "the chat is not running, try again soon")
         elif await self._admitted(connection):
-            talk = _Talk(connection)
+            talk = Talk(connection)
             with talk.scope:
                 await self._converse(talk)
             if talk.scope.cancelled_caught:
@@ -338,7 +249,7 @@ class WebChannel:
         await connection.close(UNAUTHORIZED, "unauthorized")
         return False
 
-    async def _converse(self, talk: _Talk) -> None:
+    async def _converse(self, talk: Talk) -> None:
         if self._port is None:  # it ended while the token was looked at
             talk.scope.cancel()
         async with trio.open_nursery() as nursery:
@@ -352,7 +263,7 @@ class WebChannel:
                 self._leave(talk)
             nursery.cancel_scope.deadline = trio.current_time() + FINISH_S
 
-    async def _read(self, talk: _Talk, nursery: trio.Nursery) -> None:
+    async def _read(self, talk: Talk, nursery: trio.Nursery) -> None:
         while (data := await talk.connection.receive()) is not None:
             try:
                 frame = frames.read(data)
@@ -362,7 +273,7 @@ class WebChannel:
                 await self._take(talk, frame, nursery)
             await talk.out.room()
 
-    async def _take(self, talk: _Talk, frame: frames.ClientFrame, nursery: trio.Nursery) -> None:
+    async def _take(self, talk: Talk, frame: frames.ClientFrame, nursery: trio.Nursery) -> None:
         match frame:
             case frames.Ack(wire):
                 await self._ack(wire)
@@ -378,7 +289,7 @@ class WebChannel:
             case _ as never:
                 assert_never(never)
 
-    async def _work_off(self, talk: _Talk, chat: str) -> None:
+    async def _work_off(self, talk: Talk, chat: str) -> None:
         lane = talk.lanes[chat]
         while lane:
             await self._name(talk, chat)
@@ -386,7 +297,7 @@ class WebChannel:
             talk.pending.release()
         del talk.lanes[chat]
 
-    async def _work(self, talk: _Talk, work: _Work) -> None:
+    async def _work(self, talk: Talk, work: Work) -> None:
         match work:
             case frames.Message(id, chat, text):
                 if await self._deliver(talk, chat, MessageId(id), text, id):
@@ -398,7 +309,7 @@ class WebChannel:
             case _ as never:
                 assert_never(never)
 
-    async def _deliver(self, talk: _Talk, chat: str, id: MessageId, text: str, told: str = "") -> bool:
+    async def _deliver(self, talk: Talk, chat: str, id: MessageId, text: str, told: str = "") -> bool:
         port = self._port
         if port is None:
             return False
@@ -409,7 +320,7 @@ class WebChannel:
             return False
         return True
 
-    async def _tell_past(self, talk: _Talk, chat: str, before: int | None) -> None:
+    async def _tell_past(self, talk: Talk, chat: str, before: int | None) -> None:
         try:
             past = await self._desk.history(SessionKey(NAME, chat), before, HISTORY_EXCHANGES)
         except NanobotError as error:
@@ -421,7 +332,7 @@ class WebChannel:
             for sign in live.signs() if live is not None else (StateSign("idle"),):
                 talk.out.sign(chat, sign)
 
-    async def _name(self, talk: _Talk, chat: str) -> None:
+    async def _name(self, talk: Talk, chat: str) -> None:
         """From now on it is told what happens in that chat, and what waits there is sent."""
         if talk in self._talks and chat not in talk.chats:
             talk.chats.add(chat)
@@ -431,7 +342,7 @@ class WebChannel:
             self._stranded.discard(key)
             await self._desk.wake(key)
 
-    def _leave(self, talk: _Talk) -> None:
+    def _leave(self, talk: Talk) -> None:
         """Nothing is sent to it any more; a session that waited for it alone waits no longer."""
         self._talks.discard(talk)
         talk.out.close()

@@ -98,6 +98,8 @@ class Actor:
     """A turn whose cancel was sent before the line of its stop: no line before that one begins anything in it."""
     _scopes: dict[ErrandId | Span, trio.CancelScope] = attrs.field(factory=dict, init=False)
     _sending: bool = attrs.field(default=False, init=False)
+    _unsent: bool = attrs.field(default=False, init=False)
+    """It may retire while something is being sent."""
     _ended: bool = attrs.field(default=False, init=False)
 
     # --- for others
@@ -121,9 +123,10 @@ class Actor:
         """What begins from now on uses these."""
         self._services, self._limits = services, limits
 
-    def hurry(self) -> None:
-        """Retire as soon as nothing runs, instead of when it has been idle."""
+    def hurry(self, *, unsent: bool = False) -> None:
+        """Retire as soon as nothing runs, instead of when it has been idle. `unsent`: what is on its way is sent again later."""
         self._idle_s = 0.0
+        self._unsent = self._unsent or unsent
         self._came.set()
 
     @property
@@ -132,7 +135,7 @@ class Actor:
         turn = self.session.turn
         still = isinstance(self.session.state, Idle) or (turn is not None and turn.suspended)
         still = still and not any(e.started for e in self.session.errands)
-        return still and not self._mail and self._turn is None and not self._sending and not self._scopes
+        return still and not self._mail and self._turn is None and (self._unsent or not self._sending) and not self._scopes
 
     # --- its life
 

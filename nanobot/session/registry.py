@@ -38,6 +38,8 @@ from nanobot.session.state import ImpossibleEvent, Pending, Session
 
 IDLE_S = 300.0
 """Seconds a session stays awake after its last event: opening one costs milliseconds, a live one 40 KiB."""
+SENDS_S = 0.5
+"""Seconds in a drain for what is being sent to arrive, after everything else: who does not take it by then gets it later."""
 CLOSE_S = 10.0
 """Seconds to let go of a journal when the disk hangs; then the process ends without."""
 MOST_FAILURES = 3
@@ -200,19 +202,21 @@ class Registry:
         self._draining = True
         with trio.move_on_after(within_s):
             await self._end_all(ev.DrainAsked(at, aside=False))
-        await self._end_all(ev.DrainAsked(at))
+        with trio.move_on_after(SENDS_S):
+            await self._end_all(ev.DrainAsked(at))
+        await self._end_all(unsent=True)
 
-    async def _end_all(self, last: ev.Event) -> None:
+    async def _end_all(self, *last: ev.Event, unsent: bool = False) -> None:
         async with trio.open_nursery() as nursery:
             for place in list(self._places.values()):
-                nursery.start_soon(self._end, place, last)
+                nursery.start_soon(partial(self._end, place, *last, unsent=unsent))
 
-    async def _end(self, place: _Place, *last: ev.Event) -> None:
+    async def _end(self, place: _Place, *last: ev.Event, unsent: bool = False) -> None:
         await place.ready.wait()
         if place.actor is not None:
             for event in last:
                 place.actor.tell(event)
-            place.actor.hurry()
+            place.actor.hurry(unsent=unsent)
         await place.gone.wait()
 
     async def _wake_sleepers(self) -> None:

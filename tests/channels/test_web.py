@@ -14,7 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from nanobot.channels import web_frames as frames
 from nanobot.channels.port import DeltaSign, NotTaken, Part, Sign, StateSign, ToolSign, Unreachable, VoidSign
-from nanobot.channels.web import ACK_S, AUTH_S, PENDING, RESTARTING, TRY_AGAIN, UNAUTHORIZED
+from nanobot.channels.web import ACK_S, AUTH_S, RESTARTING, TRY_AGAIN, UNAUTHORIZED
+from nanobot.channels.web_talk import PENDING
 from nanobot.errors import NanobotError
 from nanobot.messages import Attachment, MessageId, Outbound, OutboundId, SessionKey
 from tests.fakes.web import TOKEN, House, Tab, house, tab
@@ -290,6 +291,26 @@ async def test_what_is_acknowledged_while_the_house_looks_for_what_waits_does_no
     await page.nothing_more()
     assert home.settled == [one, two]
     assert home.channel.remembered == 1, "the chat that it named"
+
+
+async def test_what_was_acknowledged_is_not_forgotten_by_an_older_look_at_what_waits(home: House) -> None:
+    one = home.say("c", "one")
+    home.looked = older = trio.Event()
+    other = await tab(home)
+    await other.nothing_more()
+    home.looked = trio.Event()
+    home.looked.set()
+    two = home.say("c", "two")
+    page = await tab(home)
+    for id in (one, two):
+        await page.expect("message", id=id)
+    await page.send("ack", id=two)
+    await page.nothing_more()
+    older.set()
+    await other.expect("message", id=one)
+    await page.send("ack", id=one)
+    await page.nothing_more()
+    assert home.settled == [one, two]
 
 
 async def test_with_nobody_there_a_message_waits_without_limit(home: House, autojump_clock: MockClock) -> None:

@@ -85,9 +85,12 @@ class FakeOutlet:
 
     sent: list[str] = attrs.field(factory=list)
     answers: list[Callable[[Pending, int], DeliveryEnd]] = attrs.field(factory=list)
+    held: trio.Event | None = None
 
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         await trio.lowlevel.checkpoint()
+        if self.held is not None:
+            await self.held.wait()
         if self.answers:
             return self.answers.pop(0)(pending, part)
         self.sent.append(pending.parts[part] if pending.parts else pending.outbound.text)

@@ -255,6 +255,21 @@ async def test_who_speaks_to_a_session_while_everything_ends_is_told_so(tmp_path
         assert registry.live() == {}
 
 
+async def test_a_network_that_takes_nothing_does_not_hold_a_drain(tmp_path: Path) -> None:
+    world = World()
+    world.outlet.held = trio.Event()
+    async with running(world, tmp_path) as registry:
+        await registry.deliver(A, said(A))
+        await world.until(lambda: registry.live()[str(A)].outbox != ())
+        began = trio.current_time()
+        await registry.drain(began, 0.2)
+        assert 0.6 < trio.current_time() - began < 5
+        assert registry.live() == {}
+    world.outlet.held = None
+    async with running(world, tmp_path):
+        await world.until(lambda: world.outlet.sent == ["done"])
+
+
 # --- one session at a time
 
 
