@@ -124,19 +124,23 @@ class WebChannel:
     async def send(self, part: Part) -> Receipt:
         await trio.lowlevel.checkpoint()
         key, wire = part.key, frames.wire_id(part.key, part.outbound)
+        if not _is_page_chat(key):
+            raise Unreachable("this is no chat that the page can open")
         if key.chat in self._live:
             self._live[key.chat].answer.clear()
         if wire not in self._given or not self._given[wire].acked:
-            self._give(self._named.get(key.chat) or self._talks, key, part.outbound)
+            self._give(self._named.get(key.chat, ()), key, part.outbound)
         given = self._given.get(wire)
         if given is not None and await self._acknowledged(given):
             del self._given[wire]
             self._stranded.discard(key)
             return Receipt(wire)
         self._stranded.add(key)
-        raise Unreachable("nobody has the page open" if given is None else "the page has not acknowledged it yet")
+        raise Unreachable("nobody has this chat open" if given is None else "the page has not acknowledged it yet")
 
     def show(self, key: SessionKey, sign: Sign) -> None:
+        if not _is_page_chat(key):
+            return
         if sign == StateSign("idle"):
             self._live.pop(key.chat, None)
         else:
@@ -358,3 +362,8 @@ class WebChannel:
                 given.end_wait()
                 del self._given[wire]
         talk.unacked.clear()
+
+
+def _is_page_chat(key: SessionKey) -> bool:
+    """Frames name a chat only: one of another account or topic would pass for it."""
+    return key == SessionKey(NAME, key.chat)

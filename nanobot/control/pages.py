@@ -101,8 +101,14 @@ def _said(ordinal: int, said: Said) -> Item:
 
 
 def _lines(reader: Reader) -> tuple[SessionLine, ...]:
-    seen = [one for one in reader.sessions() if one.trouble is None][:MOST_LISTED]
+    seen = [one for one in reader.sessions() if one.trouble is None and _opens(one.key)][:MOST_LISTED]
     return tuple(_line(reader, one.key, one.at or 0.0, unfinished=one.owes is not None) for one in seen)
+
+
+def _opens(key: str) -> bool:
+    """Whether the page can open it: a chat of its own."""
+    parsed = SessionKey.parse(key)
+    return parsed == SessionKey(NAME, parsed.chat)
 
 
 def _line(reader: Reader, key: str, at: float, *, unfinished: bool) -> SessionLine:

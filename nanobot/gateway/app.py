@@ -80,14 +80,15 @@ async def serve(run: Run) -> Ending:
     """Live until somebody wants an end; returns which. Raises: JournalError, InUse, OSError."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_beat, run)
-        async with open_gateway(run) as desk:
-            nursery.start_soon(_obey_reloads, run, desk)
+        async with open_gateway(run) as desk, trio.open_nursery() as while_up:
+            while_up.start_soon(_obey_reloads, run, desk)
             run.notify.ready()
             logger.info("nanobot {} is up in {}", __version__, run.places.data)
             await run.wish.ended.wait()
             run.leaving()
             run.notify.stopping()
             logger.info("nanobot is ending: {}", run.wish.ending.value)
+            while_up.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
     return run.wish.ending
 

@@ -48,7 +48,7 @@ def as_json(node: Node) -> JsonObject:
     if node.until is not None:
         said["until"] = node.until
     if node.facts:
-        said["facts"] = {name: text for name, text in node.facts}
+        said["facts"] = dict(node.facts)
     if node.children:
         said["children"] = [as_json(child) for child in node.children]
     return said

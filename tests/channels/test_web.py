@@ -236,8 +236,16 @@ async def test_who_opens_a_chat_in_the_middle_of_an_answer_sees_it_from_its_begi
 # --- final messages
 
 
-async def test_what_a_message_says(home: House) -> None:
+async def reader(home: House, chat: str = "c") -> Tab:
+    """A client that has opened a chat, and heard what there is to hear of it."""
     page = await tab(home)
+    await page.send("open", chat=chat)
+    await page.expect("state", chat=chat)
+    return page
+
+
+async def test_what_a_message_says(home: House) -> None:
+    page = await reader(home)
     files = (Attachment("/data/media/x1", "text/csv", "table.csv", 12),)
     home.say("c", "It failed", "m1", also_answers=(MessageId("m2"),), failed=True, attachments=files)
     assert await page.next() == {
@@ -250,13 +258,15 @@ async def test_what_a_message_says(home: House) -> None:
         "failed": True,
         "media": [{"name": "table.csv", "mime": "text/csv", "size": 12}],
     }
+    await page.send("open", chat="d")
+    await page.expect("state", chat="d")
     home.say("d", "A reminder")
     plain = await page.next()
     assert plain == {"type": "message", "id": "d/o2", "chat": "d", "replyTo": None, "alsoAnswers": [], "text": "A reminder"}
 
 
 async def test_a_message_is_delivered_when_it_is_acknowledged(home: House) -> None:
-    page = await tab(home)
+    page = await reader(home)
     wire = home.say("c", "hello")
     await page.expect("message", id=wire)
     await page.nothing_more()
@@ -324,7 +334,7 @@ async def test_with_nobody_there_a_message_waits_without_limit(home: House, auto
 
 
 async def test_of_two_tabs_the_first_acknowledgement_settles(home: House) -> None:
-    one, two = await tab(home), await tab(home)
+    one, two = await reader(home), await reader(home)
     wire = home.say("c", "x")
     for page in (one, two):
         await page.expect("message", id=wire)
@@ -332,7 +342,7 @@ async def test_of_two_tabs_the_first_acknowledgement_settles(home: House) -> Non
         await page.send("ack", id=wire)
         await wait_all_tasks_blocked()
     assert (home.settled, home.woken) == ([wire], [])
-    three = await tab(home)
+    three = await reader(home)
     await three.nothing_more()
 
 
@@ -364,7 +374,7 @@ async def test_a_message_goes_once_to_a_connection_however_often_it_is_tried(hom
 
 
 async def test_who_never_acknowledges_holds_up_no_session_and_may_do_so_later(home: House, autojump_clock: MockClock) -> None:
-    page = await tab(home)
+    page = await reader(home)
     outbound = Outbound(OutboundId("o9"), "x", 1.0)
     part = Part(SessionKey("web", "c"), outbound, "x")
     with pytest.raises(Unreachable, match="not acknowledged"):
@@ -393,7 +403,7 @@ async def test_a_session_that_missed_an_acknowledgement_hears_of_it_with_the_nex
 
 
 async def test_a_session_does_not_wait_for_a_client_that_left(home: House) -> None:
-    page = await tab(home)
+    page = await reader(home)
     wire = home.say("c", "x")
     await page.expect("message", id=wire)
     await page.leave()
@@ -405,7 +415,7 @@ async def test_a_session_does_not_wait_for_a_client_that_left(home: House) -> No
 
 @pytest.mark.parametrize("wire", ["c/o1", "c/o99", "nonsense"])
 async def test_an_acknowledgement_for_nothing_is_nothing(home: House, wire: str) -> None:
-    page = await tab(home)
+    page = await reader(home)
     await page.send("ack", id=wire)
     await page.nothing_more()
     home.say("c", "x")
@@ -415,7 +425,7 @@ async def test_an_acknowledgement_for_nothing_is_nothing(home: House, wire: str)
 
 
 async def test_a_message_that_was_given_up_is_forgotten(home: House, autojump_clock: MockClock) -> None:
-    page = await tab(home)
+    page = await reader(home)
     wire = home.say("c", "x")
     await page.expect("message", id=wire)
     await trio.sleep(ACK_S + 1)
@@ -435,8 +445,9 @@ async def test_a_message_that_was_given_up_is_forgotten(home: House, autojump_cl
 
 async def test_a_reader_who_stalls_loses_no_message(home: House) -> None:
     page = await tab(home)
-    await page.send("open", chat="c")
-    await page.expect("state")
+    for chat in ("c", "d", "e"):
+        await page.send("open", chat=chat)
+        await page.expect("state", chat=chat)
     page.connection.reads = trio.Event()
     key = SessionKey("web", "c")
     for _ in range(20_000):
@@ -449,7 +460,7 @@ async def test_a_reader_who_stalls_loses_no_message(home: House) -> None:
 
 
 async def test_the_end_of_the_channel_ends_its_connections_and_what_waits(home: House) -> None:
-    page, stranger = await tab(home), await tab(home, token=None)
+    page, stranger = await reader(home), await tab(home, token=None)
     home.say("c", "x")
     await page.expect("message")
     home.life.cancel()

@@ -15,9 +15,8 @@ from nanobot.providers.registry import BY_NAME
 FILES = Path(__file__).with_name("files")
 UNSET = 'count as not set, because older versions wrote them unasked; to turn them on, add "configVersion": 1'
 NOT_USED = "not used here, known from HKUDS/nanobot: "
-THEIR_CHANNELS = "".join(
-    f"channels.{name}, " for name in "whatsapp telegram discord feishu mochat dingtalk email slack qq matrix".split()
-)
+THEIRS = ("whatsapp", "telegram", "discord", "feishu", "mochat", "dingtalk", "email", "slack", "qq", "matrix")
+THEIR_CHANNELS = "".join(f"channels.{name}, " for name in THEIRS)
 
 
 def read(name: str, change: dict[str, Any] | None = None, *, into: Path | None = None) -> tuple[Config, tuple[str, ...]]:
@@ -49,7 +48,8 @@ def test_a_late_file() -> None:
         NOT_USED
         + "agents.defaults.modelPreset, agents.defaults.fallbackModels, agents.defaults.contextWindowTokens, "
         + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, "
-        + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, tools.web, tools.exec.sandbox, tools.my, "
+        + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, "
+        + "tools.web, tools.exec.sandbox, tools.my, "
         + "tools.ssrfWhitelist, providers.bedrock",
     )
     assert config.providers["openrouter"].api_key == Secret("sk-or-1")

@@ -1,7 +1,8 @@
 """The people at the page through all lives of a gateway: what they say and hear, and how badly their connections behave.
 
-They do what the guide asks of a client: after a reconnect whatever was not accepted is sent again under its id (and, because
-clients are not perfect, some of what was), and every answer is acknowledged, some late, some not before the next life.
+They do what the guide asks of a client: after a reconnect they open their chats, whatever was not accepted is sent again under
+its id (and, because clients are not perfect, some of what was), and every answer is acknowledged, some late, some not before
+the next life.
 """
 
 from __future__ import annotations
@@ -152,8 +153,9 @@ class Tab:
             socket.leave()
 
     async def _say_again(self) -> None:
+        """Name the chats that this page is for, and now and then another; then say what was not accepted."""
         for chat in self.people.plan.chats:
-            if self._socket is not None and self._dice.random() < 0.2:
+            if self._socket is not None and (self.people.home(chat) == self.number or self._dice.random() < 0.2):
                 try:
                     await self._socket.send("open", chat=chat)
                 except Gone:

@@ -249,7 +249,7 @@ async def test_who_speaks_to_a_session_while_everything_ends_is_told_so(tmp_path
 
     async with trio.open_nursery() as others:
         async with running(World(), tmp_path) as registry:
-            others.start_soon(speak, registry)
+            others.start_soon(speak, registry)  # noqa: ASYNC111  # that it outlives the registry is what is tested
             for _ in range(ticks):
                 await trio.lowlevel.checkpoint()
         assert registry.live() == {}
