@@ -141,16 +141,18 @@ class Registry:
         return {key: f for key, f in self._failures.items() if self._services.clock() - f.times[-1] < FAILURE_WINDOW_S}
 
     async def outboxes(self, channel: str) -> tuple[tuple[SessionKey, tuple[Pending, ...]], ...]:
-        """What has not arrived in the chats of a channel. Who sleeps and owes is opened; who cannot be is in the log."""
-        found = []
+        """What has not arrived in the chats of a channel, all at one moment: when this returns.
+
+        Who sleeps and owes is opened; who cannot be is in the log.
+        """
+        found: dict[str, Session] = {}
         for key in [key for key in (*self._places, *self._owing) if key.startswith(f"{channel}:")]:
             try:
-                session = await self.open(SessionKey.parse(key))
+                found[key] = await self.open(SessionKey.parse(key))
             except (InUse, JournalError, SessionFailed) as exc:
                 logger.warning("what session {} has to send is not known: {}", key, exc)
-            else:
-                found += [(SessionKey.parse(key), session.outbox)] if session.outbox else []
-        return tuple(found)
+        found |= {key: session for key, session in self.live().items() if key in found}
+        return tuple((SessionKey.parse(key), session.outbox) for key, session in found.items() if session.outbox)
 
     def wake_channel(self, channel: str, at: float) -> None:
         """Its channel is up: who waited for it sends now."""

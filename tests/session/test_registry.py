@@ -285,6 +285,33 @@ async def test_one_chat_is_woken_and_no_other(tmp_path: Path) -> None:
         assert [key for key, _ in await registry.outboxes("cli")] == [B]
 
 
+async def test_outboxes_are_those_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one chat has sent while another was being opened is not among them."""
+    world, may_open, found = World(), trio.Event(), list[SessionKey]()
+    world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "nobody there")] * 2
+    really = Registry.open
+
+    async def slowly(self: Registry, key: SessionKey) -> Session:
+        if key == B:
+            await may_open.wait()
+        return await really(self, key)
+
+    monkeypatch.setattr(Registry, "open", slowly)
+    async with running(world, tmp_path) as registry, trio.open_nursery() as nursery:
+        for key in (A, B):
+            await registry.deliver(key, said(key))
+        await world.until(lambda: all(live(registry, key).outbox for key in (A, B)))
+
+        async def look() -> None:
+            found.extend([key for key, _ in await registry.outboxes("cli")])
+
+        nursery.start_soon(look)
+        registry.wake(A, trio.current_time())
+        await world.until(lambda: not live(registry, A).outbox)
+        may_open.set()
+    assert found == [B]
+
+
 async def test_a_chat_that_is_awake_is_woken_too(tmp_path: Path) -> None:
     world = World()
     world.outlet.answers = [lambda p, part: ev.ChannelDown(p.outbound.id, part, trio.current_time(), "nobody there")]

@@ -123,6 +123,8 @@ async def test_a_conversation(server: Server) -> None:
 
 async def test_what_was_not_acknowledged_comes_again_after_a_cut(server: Server) -> None:
     async with connect(server.port, TOKEN) as page:
+        await page.send("open", chat="c")
+        await page.expect("history")
         wire = server.house.say("c", "hi")
         await page.expect("message", id=wire)
     async with connect(server.port, TOKEN) as page:
@@ -187,9 +189,13 @@ async def test_a_frame_of_two_megabytes_ends_its_connection_and_no_other(server:
 
 
 async def test_a_client_that_stops_reading_holds_up_nobody(server: Server) -> None:
-    async with connect(server.port, TOKEN) as page, connect(server.port, TOKEN):  # the second reads no more
+    async with connect(server.port, TOKEN) as page, connect(server.port, TOKEN) as other:
+        for n in range(12):
+            for client in (page, other):  # which reads no more from here on
+                await client.send("open", chat=f"c{n}")
+                await client.expect("history", chat=f"c{n}")
         wires = {server.house.say(f"c{n}", "x" * 1_000_000) for n in range(12)}
         while wires - set(server.house.settled):
-            frame = await page.next()
+            frame = await page.expect("message")
             await page.send("ack", id=frame["id"])
             await wait_all_tasks_blocked(0.001)
