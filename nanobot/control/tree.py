@@ -8,7 +8,7 @@ from typing import assert_never
 import attrs
 
 from nanobot.journal.writers import WriterStats
-from nanobot.messages import CallState, SessionKey
+from nanobot.messages import CallState, Note, Said, SessionKey
 from nanobot.session.registry import Failing
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
 from nanobot.supervise.status import Node
@@ -48,8 +48,8 @@ def session_node(session: Session) -> Node:
 
 
 def _doing(session: Session) -> tuple[str, str, float]:
-    last = session.exchanges[-1].entries[-1] if session.exchanges and session.exchanges[-1].entries else None
-    at = getattr(last, "at", 0.0)
+    entries = session.exchanges[-1].entries if session.exchanges else ()
+    at = max((entry.at for entry in entries if isinstance(entry, Said | Note)), default=0.0)
     match session.state:
         case Idle():
             return ("working", "its reply to be delivered", session.outbox[0].outbound.at) if session.outbox else ("idle", "", at)
