@@ -38,7 +38,6 @@ class Desk:
     _clock: Callable[[], float]
     _others: Sequence[Callable[[], tuple[Node, ...]]]
     """Nodes of what is neither a child nor a session."""
-    _pair: Callable[[Sequence[str]], Awaitable[str]]
     on_reload: Callable[[], Awaitable[str]] = attrs.field(init=False)
     address: Callable[[], str] = attrs.field(default=lambda: "", init=False)
     """Of the page, with its token."""
@@ -107,9 +106,6 @@ class Desk:
 
     async def release(self, key: SessionKey) -> None:
         await self._registry.release(key)
-
-    async def pairing(self, words: Sequence[str]) -> str:
-        return await self._pair(words)
 
 
 def _asleep(root: str, awake: frozenset[str]) -> tuple[Session, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -13,7 +12,7 @@ from nanobot.control.wish import Ending, Wish
 from nanobot.journal.writers import Writers
 from nanobot.messages import Principal
 from nanobot.security.pairing import Pairing
-from nanobot.security.pairing_order import PairingOrder, perform
+from nanobot.security.pairing_order import PairingOrder
 
 RESTARTING = "nanobot starts again. What is under way is put aside and goes on then."
 
@@ -33,11 +32,6 @@ class Orders:
             "/restart": self._restart,
             "/pairing": PairingOrder(self._pairing, self._configured, self._writers.run, self._clock),
         }
-
-    async def pair(self, words: Sequence[str]) -> str:
-        """The same for the command line. Raises: PairingError."""
-        work = partial(perform, self._pairing, words, configured=self._configured(), now=self._clock())
-        return await self._writers.run("pairing", work)
 
     async def _restart(self, _rest: str, _who: Principal) -> Answer:
         return Answer(RESTARTING, lambda: self._wish.end(Ending.RESTART))

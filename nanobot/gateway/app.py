@@ -141,7 +141,7 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
                 notices.tell(LOST.format(backlog.damaged))
             if not house.resumes:
                 notices.tell(NOT_RESUMED)
-            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes), orders.pair)
+            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes))
             pages = Pages(house.registry, Reader(house.store.journals.root), clock)
             children = Children(current, places, supervisor, channels, terminals, desk, pages)
             desk.on_reload = Reload(current, run.reread, house, channels, (access, notices), children.switch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -48,10 +47,6 @@ class OneChat:
         self.heard.append(event)
 
 
-async def nobody(_words: Sequence[str]) -> str:
-    return ""
-
-
 @pytest.mark.parametrize(
     ("do", "letter", "refusal"),
     [
@@ -67,7 +62,7 @@ async def nobody(_words: Sequence[str]) -> str:
 async def test_an_order_for_a_letter(tmp_path: Path, do: str, letter: str, refusal: str) -> None:
     registry, ids = OneChat(), [f"telegram:42/{letter}"]
     store = Store(Journals(str(tmp_path)), Writers())
-    desk = Desk(cast(Registry, registry), store, Supervisor(lambda: 5.0), Wish(), lambda: 5.0, (), nobody)
+    desk = Desk(cast(Registry, registry), store, Supervisor(lambda: 5.0), Wish(), lambda: 5.0, ())
     order = desk.retry if do == "retry" else desk.drop
     if refusal:
         with pytest.raises(UnknownLetter, match=refusal):
