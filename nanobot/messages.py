@@ -120,6 +120,14 @@ class Inbound:
 
 
 @attrs.frozen
+class Button:
+    """A choice that a message offers: pressed, it is as if `says` had been written by who pressed it."""
+
+    label: str
+    says: str
+
+
+@attrs.frozen
 class Outbound:
     """One message on its way to a chat. `parts` are fixed at the first attempt, when the channel's limit is known."""
 
@@ -135,6 +143,8 @@ class Outbound:
     """The session, if another, whose turn sent it here by `message`: what becomes of it is told there."""
     request: str = ""
     """Id under which it was asked for, by `message` or from another session: it is taken once. Empty for a reply."""
+    buttons: tuple[Button, ...] = ()
+    """Shown where the network has them; the text says what to write instead."""
 
 
 @attrs.frozen

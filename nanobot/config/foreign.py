@@ -27,9 +27,8 @@ agents.defaults.unifiedSession
 providers.*.apiType providers.*.displayName providers.*.extraQuery providers.*.profile providers.*.proxy
 providers.*.region providers.*.thinkingStyle
 tools.cliApps tools.imageGeneration tools.maxSessionMessagesPerMinute tools.mcpServers tools.my tools.myEnabled
-tools.mySet tools.ssrfWhitelist tools.web tools.webuiAllowLocalServiceAccess tools.webuiAllowRemotePackageInstall
+tools.mySet tools.web.fetch tools.web.search tools.webuiAllowLocalServiceAccess tools.webuiAllowRemotePackageInstall
 tools.exec.allowPatterns tools.exec.denyPatterns tools.exec.restrictToWorkspace
-tools.exec.sandbox tools.exec.sandboxRoBinds tools.exec.sandboxRwBinds
 """
 KEYS = [pattern.split(".") for pattern in _PATTERNS.split()]
 
@@ -97,6 +96,8 @@ def modernised(root: dict[str, Json]) -> list[str]:
     if command.get("timeout") == 0 and command["timeout"] is not False:
         command["timeout"] = LONGEST_COMMAND_S
         warnings.append(f"tools.exec.timeout: 0 (no limit) counts as {LONGEST_COMMAND_S} seconds here")
+    if command.get("sandbox") == "":  # their word for none, which they write out unasked
+        del command["sandbox"]
     if dropped := [text for habit in HABITS if (text := _dropped(root, habit))]:
         warnings.append(
             f"{' and '.join(dropped)} count as not set, because older versions wrote them unasked; "

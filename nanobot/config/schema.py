@@ -117,6 +117,9 @@ class ProviderConfig:
     extra_body: Mapping[str, object] = key({}, "Extra fields for every request's body.")
 
 
+Sandbox = Literal["auto", "bwrap", "off"]
+
+
 @attrs.frozen
 class ExecConfig:
     enable: bool = key(True, "Offer the exec tool.")
@@ -124,6 +127,16 @@ class ExecConfig:
     path_append: str = key("", "Folders appended to PATH, separated by colons.")
     path_prepend: str = key("", "Folders put before PATH, separated by colons.")
     allowed_env_keys: tuple[str, ...] = key((), "Environment variables that commands may see beside HOME, LANG, PATH and TERM.")
+    sandbox: Sandbox = key(
+        "auto",
+        "Sandbox of commands: auto (bubblewrap where it works; where it does not, every command asks), "
+        "bwrap (no command without it), off (every command asks).",
+    )
+    sandbox_ro_binds: tuple[str, ...] = key((), "Folders beside the system's that commands may read in the sandbox.")
+    sandbox_rw_binds: tuple[str, ...] = key((), "Folders beside the workspace that commands may write in the sandbox.")
+    network: bool = key(False, "Let commands in the sandbox reach the network without asking.")
+    processes: int = key(256, "Most processes that a command may have at a time in the sandbox.", minimum=8, maximum=65536)
+    background_s: float = key(86400.0, "Seconds that a command may run in the background.", minimum=1, maximum=2592000)
 
 
 @attrs.frozen
@@ -132,10 +145,44 @@ class FileConfig:
 
 
 @attrs.frozen
+class WebToolsConfig:
+    enable: bool = key(True, "Offer the web tools.")
+    proxy: Secret = key(Secret(), "Proxy of the web tools, http or socks5: http://user:password@host:port.")
+    user_agent: str = key("", "What the web tools call themselves; unset: nanobot and its version.")
+
+
+Decision = Literal["allow", "ask", "deny"]
+Who = Literal["owner", "paired", "group", "scheduled"]
+
+
+@attrs.frozen
+class PolicyRule:
+    """An exception to the table of the guide's page `policy`; every key that is set must fit."""
+
+    tool: str = key("*", "Row of the table that it is about, such as exec or exec:network; * stands for any letters.")
+    pattern: str | None = key(None, "What the call is about: command, path, address or chat; * stands for any letters.")
+    channel: str | None = key(None, "Channel that the order came by.")
+    who: Who | None = key(None, "Who gave the order: owner, paired, group or scheduled.")
+    tainted: bool | None = key(None, "Whether text of strangers stands in the conversation.")
+    decision: Decision = key("ask", "What becomes of the call: allow, ask (the owner) or deny.")
+
+
+@attrs.frozen
+class ApprovalsConfig:
+    expire_s: float = key(86400.0, "Seconds that a call waits for the owner's word.", minimum=10, maximum=2592000)
+
+
+@attrs.frozen
 class ToolsConfig:
     restrict_to_workspace: bool = key(True, "Keep file tools inside the workspace.")
     exec: ExecConfig = key(ExecConfig(), "The exec tool.")
     file: FileConfig = key(FileConfig(), "The file tools.")
+    web: WebToolsConfig = key(WebToolsConfig(), "The web tools.")
+    ssrf_whitelist: tuple[str, ...] = key(
+        (), "Networks (CIDR) beside the public ones that addresses in pages, media and tools may lead to."
+    )
+    policy: tuple[PolicyRule, ...] = key((), "Exceptions to what a tool may do for whom; the first that fits counts.")
+    approvals: ApprovalsConfig = key(ApprovalsConfig(), "Calls that wait for the owner's word.")
 
 
 GroupPolicy = Literal["mention", "open", "allowlist"]

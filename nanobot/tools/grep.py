@@ -17,8 +17,8 @@ import trio
 
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
+from nanobot.processes.children import Child, open_child
 from nanobot.security import workspace
-from nanobot.supervise.children import Child, open_child
 from nanobot.tools import grep_child
 from nanobot.tools.port import Result, Tool, ToolTurn
 from nanobot.tools.schema import Arg

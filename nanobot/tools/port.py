@@ -20,6 +20,14 @@ P = TypeVar("P")
 
 
 @attrs.frozen
+class Background:
+    """A process that goes on when its call has ended. `id` is the call's, `text` what it is, for people."""
+
+    id: CallId
+    text: str
+
+
+@attrs.frozen
 class Result:
     """What a tool hands back. `text` may be long: the registry caps it and keeps the full text in a file."""
 
@@ -32,6 +40,8 @@ class Result:
     """It ran and did not succeed (an exit code that is not 0)."""
     full: str | None = None
     """File with the whole text, where `text` is a part of it."""
+    background: Background | None = None
+    """It goes on beside the turn; its end is a message to the session."""
 
 
 @attrs.frozen
@@ -49,6 +59,18 @@ class Post(Protocol):
     async def __call__(self, letter: Letter) -> Result:
         """It is on disk that it will be sent when this returns; the result says what became of it so far."""
         ...
+
+
+@attrs.frozen
+class Intent:
+    """What a call would do, as far as policy (security/policy.py) and the person who is asked have to know it."""
+
+    row: str
+    """Of the policy table: the tool's name, and where it matters how it would run: `exec:network`."""
+    subject: str
+    """What a rule's pattern is held against: the command, path, address or chat."""
+    terms: str = ""
+    """Under which it would run (folder, sandbox, network), for people. An approval is void when they are others."""
 
 
 @attrs.frozen
@@ -71,6 +93,10 @@ class ToolTurn:
     post: Post | None = None
     restrict: bool = True
     """Keep file tools inside the workspace."""
+    tainted: bool = False
+    """Text of strangers stands in the conversation that the call comes from."""
+    may_instruct: bool = True
+    """May write files that become part of prompts: memory, skills, `SOUL.md` and the like."""
     progress: Callable[[str], None] = lambda _line: None
     """A line for whoever watches: never stored, must not block."""
 
@@ -86,3 +112,5 @@ class Tool(Generic[P]):
     effect: Effect
     timeout_s: float | None = None
     """Its own deadline in seconds; None: `agents.defaults.deadlines.tool`."""
+    intent: Callable[[P, ToolTurn], Intent] | None = None
+    """What a call would do, where that is more than its name and arguments. May block. Raises: ToolError."""

@@ -20,8 +20,8 @@ from loguru import logger
 from nanobot.config.schema import Config
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
+from nanobot.processes.children import clean_env
 from nanobot.providers.port import ToolSpec
-from nanobot.supervise.children import clean_env
 from nanobot.tools.edit import EDIT_TOOL
 from nanobot.tools.files import WRITE_TOOL, read_tool
 from nanobot.tools.grep import grep_tool

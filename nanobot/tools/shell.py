@@ -16,8 +16,8 @@ import trio
 from nanobot.config.schema import ExecConfig
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
+from nanobot.processes.children import GRACE_S, KILL_S, Capture, clean_env, run
 from nanobot.security import workspace
-from nanobot.supervise.children import GRACE_S, KILL_S, Capture, clean_env, run
 from nanobot.tools.courtesy import objection
 from nanobot.tools.port import Result, Tool, ToolTurn
 from nanobot.tools.results import MARKER_CHARS, joined, new_file

@@ -221,6 +221,7 @@ MEND_PARKED = "telegram is parked (the token was revoked); mend what it says, th
         ([PARKED], Verdict.BAD, MEND_PARKED),
         ([PARKED, STUCK], Verdict.BAD, f"{MEND_PARKED}; slack is stuck: nanobot gateway restart"),
     ],
+    ids=["well", "one parked", "two in trouble"],
 )
 def test_a_running_gateway(
     home: Path, monkeypatch: pytest.MonkeyPatch, channels: list[Node], verdict: Verdict, text: str

@@ -33,7 +33,7 @@ def test_an_early_file_with_every_key_written_out() -> None:
     config, warnings = read("early.json")
     assert warnings == (
         f"gateway.host: 0.0.0.0 and tools.restrictToWorkspace: false {UNSET}",
-        NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web, tools.mcpServers",
+        NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web.search, tools.mcpServers",
     )
     defaults = config.agents.defaults
     assert (defaults.model, defaults.temperature, defaults.memory_window) == ("anthropic/claude-opus-4-5", 0.1, 100)
@@ -49,7 +49,7 @@ def test_a_late_file() -> None:
         + "agents.defaults.modelPreset, agents.defaults.fallbackModels, agents.defaults.contextWindowTokens, "
         + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, "
         + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, "
-        + "tools.web, tools.exec.sandbox, tools.my, "
+        + "tools.web.search, tools.exec.sandbox, tools.my, "
         + "tools.ssrfWhitelist, providers.bedrock",
     )
     assert config.providers["openrouter"].api_key == Secret("sk-or-1")
@@ -61,7 +61,7 @@ def test_a_late_file() -> None:
 def test_with_our_version_the_defaults_that_open_the_machine_count(tmp_path: Path) -> None:
     config, warnings = read("early.json", {"configVersion": 1}, into=tmp_path)
     assert not config.tools.restrict_to_workspace
-    assert warnings == (NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web, tools.mcpServers",)
+    assert warnings == (NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web.search, tools.mcpServers",)
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, True), (False, True)])

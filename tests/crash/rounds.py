@@ -16,10 +16,10 @@ from nanobot.archive.conversation import Archive
 from nanobot.archive.reading import Reader
 from nanobot.journal import names, segment
 from nanobot.messages import Effect, Outbound, SessionKey
+from nanobot.processes import lifeline
 from nanobot.session.codec import decode, decode_session
 from nanobot.session.records import Queued, Restarted, TurnStarted
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
-from nanobot.supervise import lifeline
 from tests.crash.house import KEY, REPLIES
 from tests.crash.lives import Died, Life, Stuck
 from tests.crash.plans import EFFECTS, Message, Round

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from nanobot.supervise import lifeline
+from nanobot.processes import lifeline
 
 
 def with_tag(tag: str) -> list[int]:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nanobot.config.paths import Places, places
 from nanobot.config.schema import Config, GatewayConfig
+from nanobot.control.client import connect
 from nanobot.control.wish import Ending
 from nanobot.daemon.backlog import open_backlog, store_in
 from nanobot.gateway.app import Run, open_gateway, serve
 from nanobot.journal.writers import open_writers
 from nanobot.supervise.status import Node
 
+PATIENCE_S = 10.0
 NO_PROCESS = 2**22 + 1
 """Beyond any number that Linux gives to a process."""
 
@@ -57,8 +60,7 @@ async def test_the_owner_hears_that_the_gateways_own_journal_is_damaged(run: Run
 async def test_a_pairing_file_that_is_damaged_is_told_from_a_thread(run: Run) -> None:
     run.places.pairing.write_text("{broken")
     async with open_gateway(run) as desk:
-        await wait_all_tasks_blocked()
-        assert "Nobody waits" in await desk.pairing(["list"])
+        await trio.to_thread.run_sync(say, run.places.data, "/pairing list")
         await wait_all_tasks_blocked()
         assert "pairing.json cannot be read" in notices(desk.tree())
 
@@ -69,6 +71,14 @@ async def test_whoever_ends_it_the_clock_of_the_end_begins(run: Run, ending: End
     run = attrs.evolve(run, leaving=lambda: begun.append("leaving"))
     run.wish.end(ending)
     assert (await serve(run), begun) == (ending, ["leaving"])
+
+
+def say(data: Path, text: str) -> None:
+    """As a terminal; returns when the answer is there. Blocks."""
+    with connect(data, {"do": "ask", "session": "cli:direct"}, PATIENCE_S) as line:
+        line.send({"type": "say", "id": "1", "text": text, "files": []})
+        while (frame := line.receive(PATIENCE_S)) and frame.get("type") != "answer":
+            pass
 
 
 async def damage(where: Places) -> None:

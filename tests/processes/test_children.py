@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from nanobot.config.schema import ExecConfig
-from nanobot.supervise.children import GRACE_S, KILL_S, Capture, Child, clean_env, open_child, run
+from nanobot.processes.children import GRACE_S, KILL_S, Capture, Child, clean_env, open_child, run
 from tests.fakes import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and subreapers")
@@ -80,7 +80,7 @@ async def test_leaving_the_body_ends_it_too(tag: str, tmp_path: Path) -> None:
 OWNER = dedent("""
     import os, sys, trio
     from pathlib import Path
-    from nanobot.supervise.children import open_child
+    from nanobot.processes.children import open_child
     from tests.supervise.test_children import TREES
 
     async def main():

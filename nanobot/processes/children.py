@@ -25,7 +25,7 @@ import trio
 from loguru import logger
 
 from nanobot.config.schema import ExecConfig
-from nanobot.supervise import lifeline
+from nanobot.processes import lifeline
 
 GRACE_S = 0.5
 """From TERM to KILL: `/stop` promises a second."""
