@@ -119,6 +119,17 @@ class Inbound:
     """From a private chat; else from a group, where others read what is answered."""
 
 
+class Origin(enum.StrEnum):
+    """Where an order came from, as far as rights hang on it beside who gave it."""
+
+    DIRECT = "direct"
+    """A private chat."""
+    GROUP = "group"
+    """A chat where others read and write, too."""
+    JOB = "job"
+    """Scheduled work: nobody is there."""
+
+
 @attrs.frozen
 class Button:
     """A choice that a message offers: pressed, it is as if `says` had been written by who pressed it."""
@@ -244,6 +255,8 @@ class Said:
     principal: str
     attachments: tuple[Attachment, ...] = ()
     tainted: bool = False
+    """It holds text that the principal did not write."""
+    origin: Origin = Origin.DIRECT
 
 
 @attrs.frozen
@@ -256,6 +269,7 @@ class Reply:
     usage: Usage = Usage()
     model: str = ""
     tainted: bool = False
+    """Text of strangers stood in the prompt that it answers."""
 
 
 @attrs.frozen

@@ -220,7 +220,7 @@ def _writer(*, all_keys: bool, masked: bool) -> cattrs.Converter:
 
     converter.register_unstructure_hook_factory(attrs.has, section)
     converter.register_unstructure_hook(Secret, _mask if masked else Secret.reveal)
-    converter.register_unstructure_hook_func(_is_tuple, list)
+    converter.register_unstructure_hook_func(_is_tuple, lambda items: [converter.unstructure(item) for item in items])
     return converter
 
 

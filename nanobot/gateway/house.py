@@ -30,7 +30,7 @@ from nanobot.gateway.sweep import sweep_all
 from nanobot.journal.journal import RESERVE, Journals
 from nanobot.journal.store import Store
 from nanobot.journal.writers import Writers, open_writers
-from nanobot.messages import Inbound, Said
+from nanobot.messages import Inbound, Origin, Said
 from nanobot.providers.client import open_http
 from nanobot.security.access import Access
 from nanobot.security.pairing import Pairing
@@ -68,10 +68,12 @@ class House:
         principal = str(inbound.principal)
         if command is None or inbound.attachments:
             await self._check_space()
-            said = Said(inbound.id, inbound.text, inbound.at, principal, inbound.attachments, inbound.tainted)
+            origin = Origin.DIRECT if inbound.direct else Origin.GROUP
+            said = Said(inbound.id, inbound.text, inbound.at, principal, inbound.attachments, inbound.tainted, origin)
             event: ev.Event = ev.Received(said)
         else:
-            event = ev.Commanded(inbound.id, principal, inbound.at, command, inbound.principal.owner)
+            owner = inbound.principal.owner and not inbound.tainted  # an order that somebody else wrote is nobody's
+            event = ev.Commanded(inbound.id, principal, inbound.at, command, owner)
         await self.registry.deliver(inbound.key, event)
 
     async def _check_space(self) -> None:

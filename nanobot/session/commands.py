@@ -21,6 +21,9 @@ TABLE = {
     "/model": "show the model, or choose one for this session: /model NAME, /model default",
     "/status": "show what this session does and which model it uses",
     "/sessions": "list the sessions",
+    "/approve": "let a call run that waits for the owner's word (owner only): /approve ID",
+    "/deny": "do not let it run (owner only): /deny ID",
+    "/trust": "take what was read in this conversation for harmless (owner only)",
     "/restart": "restart the gateway (owner only)",
     "/pairing": "let people in who asked (owner only): /pairing list, approve CODE, deny CODE, revoke CHANNEL USER",
     "/help": "list the commands",
@@ -56,10 +59,10 @@ def read(text: str, check_model: ModelCheck) -> ev.Command | None:
             return ev.Ask(word.partition("@")[0].lower())
         case "/restart" | "/pairing" as order:
             return ev.Ask(f"{order} {rest}".strip())
-        case "/approve":
-            return ev.Approve(ErrandId(rest))
-        case "/deny":
-            return ev.Deny(ErrandId(rest))
+        case "/approve" | "/deny" as answer:
+            return (ev.Approve if answer == "/approve" else ev.Deny)(ErrandId(rest.lower()))
+        case "/trust":
+            return ev.Trust()
         case unknown:
             return ev.Tell(_unknown(unknown))
 

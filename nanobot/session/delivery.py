@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import Attachment, MessageId, Outbound, OutboundId, SessionKey, TurnNumber
+from nanobot.messages import Attachment, Button, MessageId, Outbound, OutboundId, SessionKey, TurnNumber
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session import sentences
@@ -37,10 +37,11 @@ def queue(
     origin: str = "",
     request: str = "",
     turn: TurnNumber | None = None,
+    buttons: tuple[Button, ...] = (),
 ) -> Plan:
     """Promise a message to the chat, and begin to send it if nothing is before it."""
     name, first = OutboundId(f"o{session.next_out}"), next(iter(answers), None)
-    out = Outbound(name, text, at, first, answers[1:], attachments, failed, origin, request)
+    out = Outbound(name, text, at, first, answers[1:], attachments, failed, origin, request, buttons)
     return Plan((r.Queued(out, turn),)).then(session, lambda s: NOTHING if session.outbox else send_head(s))
 
 

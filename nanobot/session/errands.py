@@ -1,19 +1,23 @@
 """What outlives a turn: questions that need I/O, calls that wait for the owner's word, work in the background. Pure.
 
 A question's end is a message to the chat, asked again after a crash. The end of anything else is an input to the session;
-it runs at most once, so after a crash it is reported as unknown.
+it runs at most once, so after a crash it is reported as unknown, and after a drain as cut. Which call an approval lets run
+stands in the errand, word for word; the word is the owner's, comes as a command, and is good once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from nanobot.messages import ErrandId, MessageId, Said
+import attrs
+
+from nanobot.messages import Attachment, ErrandId, MessageId, Said
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session import sentences
 from nanobot.session.delivery import queue
-from nanobot.session.effects import CancelErrand, RunErrand
+from nanobot.session.effects import CancelErrand, Pay, RunErrand
 from nanobot.session.plan import NOTHING, Plan
 from nanobot.session.state import Errand, ErrandKind, Session
 
@@ -36,14 +40,29 @@ def opened(errand: Errand | None) -> Plan:
     return plan + Plan((r.ErrandStarted(errand.id),), (RunErrand(errand.id),))
 
 
+def asked(session: Session, asks: tuple[ev.Asked, ...], at: float) -> Plan:
+    """Calls of an answer wait for the owner's word: each is put to the chat."""
+    plan = NOTHING
+    for ask in asks:
+        question = partial(queue, text=ask.question, at=at, buttons=ask.buttons)
+        plan = (plan + Plan((r.ErrandOpened(ask.errand),))).then(session, question)
+    return plan
+
+
 def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
     errand = session.errand(event.id)
     if errand is None:
         return NOTHING
-    closed = Plan((r.ErrandClosed(errand.id, "ended"),))
+    closed = Plan(
+        (r.ErrandClosed(errand.id, "ended"), *map(r.Promised, event.promises)),
+        tuple(map(Pay, event.promises)),
+    )
     if errand.kind is ErrandKind.QUESTION:
         return closed.then(session, lambda s: queue(s, event.text, event.at, (errand.asked_by,)))
-    return closed.then(session, lambda s: accept(s, _said(errand, event.text, event.at, tainted=event.tainted)))
+    if event.told:
+        return closed
+    said = _said(errand, event.text, event.at, attachments=event.attachments, tainted=event.tainted)
+    return closed.then(session, lambda s: accept(s, said))
 
 
 def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept: Accept, *, yes: bool) -> Plan:
@@ -51,13 +70,27 @@ def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept:
     errand = session.errand(errand_id)
     if not event.owner:
         return queue(session, sentences.NOT_YOURS, event.at, (event.id,))
+    if errand is None and errand_id:
+        return open_question(event, f"/{'approve' if yes else 'deny'} {errand_id}")  # it may be another chat's
     if errand is None or errand.kind is not ErrandKind.APPROVAL or errand.started:
-        return queue(session, sentences.NO_SUCH_REQUEST, event.at, (event.id,))
+        return queue(session, sentences.no_such_request(open_approvals(session)), event.at, (event.id,))
+    if session.draining:
+        return queue(session, sentences.APPROVE_LATER, event.at, (event.id,))
     if yes:
-        started = Plan((r.ErrandStarted(errand.id),), (RunErrand(errand.id),))
-        text = sentences.APPROVED.format(errand.text)
-        return started.then(session, lambda s: queue(s, text, event.at, (event.id,)))
+        started = Plan((r.ErrandStarted(errand.id, event.id),), (RunErrand(errand.id),))
+        return started.then(session, lambda s: queue(s, sentences.APPROVED.format(errand.text), event.at))
+    errand = attrs.evolve(errand, asked_by=event.id, started=True)
     return _close(session, errand, "denied", sentences.DENIED.format(errand.text), accept, at=event.at)
+
+
+def answers(errand: Errand) -> bool:
+    """Whether a message of a person waits for its end."""
+    return errand.kind is ErrandKind.QUESTION or (errand.kind is ErrandKind.APPROVAL and errand.started)
+
+
+def open_approvals(session: Session) -> tuple[Errand, ...]:
+    """The calls that wait for the owner's word."""
+    return tuple(e for e in session.errands if e.kind is ErrandKind.APPROVAL and not e.started)
 
 
 def expired(session: Session, at: float, accept: Accept) -> Plan:
@@ -81,8 +114,19 @@ def reopened(session: Session, event: ev.Opened, accept: Accept) -> Plan:
     return plan
 
 
+def cut(session: Session, at: float, accept: Accept) -> Plan:
+    """A drain ends what runs beside turns; what it did, the next start tells. A question is asked again."""
+    plan = NOTHING
+    for errand in session.errands:
+        if errand.started and errand.kind is not ErrandKind.QUESTION:
+            text = sentences.ERRAND_CUT[errand.kind].format(errand.text)
+            plan += Plan((), (CancelErrand(errand.id),))
+            plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "cut", t, accept, at=at))  # type: ignore[misc]
+    return plan
+
+
 def _unknown(session: Session, errand: Errand, event: ev.Opened, accept: Accept) -> Plan:
-    text = sentences.ERRAND_UNKNOWN.format(errand.text)
+    text = sentences.ERRAND_UNKNOWN[errand.kind].format(errand.text)
     if event.resume:
         return _close(session, errand, "unknown_after_crash", text, accept, at=event.at)
     closed = Plan((r.ErrandClosed(errand.id, "unknown_after_crash"),))
@@ -95,7 +139,7 @@ def stopped(session: Session, event: ev.Commanded) -> Plan:
         return NOTHING
     closed = sum((stop_one(errand) for errand in session.errands), NOTHING)
     text = f"Stopped: {', '.join(errand.text for errand in session.errands)}."
-    asked = tuple(errand.asked_by for errand in session.errands if errand.kind is ErrandKind.QUESTION)
+    asked = tuple(errand.asked_by for errand in session.errands if answers(errand))
     return closed.then(session, lambda s: queue(s, text, event.at, (event.id, *asked)))
 
 
@@ -109,5 +153,7 @@ def _close(session: Session, errand: Errand, how: str, text: str, accept: Accept
     return closed.then(session, lambda s: accept(s, _said(errand, text, at)))
 
 
-def _said(errand: Errand, text: str, at: float, *, tainted: bool = False) -> Said:
-    return Said(MessageId(f"errand:{errand.id}"), text, at, errand.principal, tainted=tainted)
+def _said(errand: Errand, text: str, at: float, *, attachments: tuple[Attachment, ...] = (), tainted: bool = False) -> Said:
+    """Its end as an input, which answers the message by which the owner let it run, or did not."""
+    name = errand.asked_by if answers(errand) else MessageId(f"errand:{errand.id}")
+    return Said(name, text, at, errand.principal, attachments, tainted, errand.origin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from nanobot.messages import Attachment, CallId, CallState, ErrandId, MessageId, OutboundId, Reply, Said, TurnNumber
+from nanobot.messages import Attachment, Button, CallId, CallState, ErrandId, MessageId, OutboundId, Reply, Said, TurnNumber
 from nanobot.session.state import Errand, Owed
 
 # --- commands, as commands.py reads them from a message
@@ -53,6 +53,11 @@ class Deny:
 
 
 @attrs.frozen
+class Trust:
+    """What was read so far is harmless."""
+
+
+@attrs.frozen
 class Ask:
     """A question that needs I/O (`/status`, `/sessions`): an errand answers it."""
 
@@ -66,7 +71,7 @@ class Tell:
     text: str
 
 
-Command = Stop | New | Undo | Retry | ChooseModel | Approve | Deny | Ask | Tell
+Command = Stop | New | Undo | Retry | ChooseModel | Approve | Deny | Trust | Ask | Tell
 
 # --- from outside
 
@@ -121,8 +126,18 @@ class DrainAsked:
 
 
 @attrs.frozen
+class Asked:
+    """A call of an answer waits for the owner's word: `question` is put to the chat."""
+
+    errand: Errand
+    question: str
+    buttons: tuple[Button, ...] = ()
+
+
+@attrs.frozen
 class ModelAnswered:
-    """A whole answer. `calls` of the reply are `requested`, or `refused` with the reason where policy says so.
+    """A whole answer. `calls` of the reply are `requested`, or `refused` with the reason where policy says so, or `deferred`
+    with one of `asks`.
 
     No two of them have the same id; those of earlier answers may come again.
     """
@@ -135,6 +150,7 @@ class ModelAnswered:
     """Calls without a name that were dropped from it."""
     length: bool = False
     """It was cut at the token limit."""
+    asks: tuple[Asked, ...] = ()
 
 
 @attrs.frozen
@@ -289,12 +305,15 @@ class LetterDropped:
 
 @attrs.frozen
 class ErrandEnded:
-    """An errand has its answer."""
+    """An errand has its answer. `told`: the model knows it already. `promises`: what it owes other journals, or this chat."""
 
     id: ErrandId
     at: float
     text: str
     tainted: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    told: bool = False
+    promises: tuple[Owed, ...] = ()
 
 
 @attrs.frozen

@@ -87,10 +87,12 @@ def apply(session: Session, record: r.Record) -> Session:  # noqa: PLR0912 one a
             return _undone(session, number)
         case r.ModelChosen(model):
             return attrs.evolve(session, model=model)
+        case r.Trusted(before):
+            return attrs.evolve(session, trusted=before)
         case r.ErrandOpened(errand):
             return attrs.evolve(session, errands=(*session.errands, errand))
-        case r.ErrandStarted(errand_id):
-            return attrs.evolve(session, errands=tuple(_started(e) if e.id == errand_id else e for e in session.errands))
+        case r.ErrandStarted(errand_id, by):
+            return attrs.evolve(session, errands=tuple(_started(e, by) if e.id == errand_id else e for e in session.errands))
         case r.ErrandClosed(errand_id):
             return attrs.evolve(session, errands=tuple(e for e in session.errands if e.id != errand_id))
         case r.Promised(owed):
@@ -300,5 +302,5 @@ def _without_letter(session: Session, out: OutboundId) -> Session:
     return attrs.evolve(session, dead=dead, doubled=tuple(o for o in session.doubled if o.id != out))
 
 
-def _started(errand: Errand) -> Errand:
-    return attrs.evolve(errand, started=True)
+def _started(errand: Errand, by: MessageId) -> Errand:
+    return attrs.evolve(errand, started=True, asked_by=by or errand.asked_by)

@@ -213,9 +213,11 @@ def _calls_asked(session: Session, turn: Turn, event: ev.ModelAnswered, limits: 
     if circling or turn.step >= limits.iterations:
         why, result = ("repeat", sentences.REPEATED_CALL) if circling else ("limit", sentences.NOT_RUN_LIMIT)
         reply = attrs.evolve(reply, calls=tuple(_not_run(call, result) for call in reply.calls))
-        return Plan((r.Answered(turn.number, reply),)).then(session, lambda s: last_call(s, event.at, why))
+        last = Plan((r.Answered(turn.number, reply),)).then(session, lambda s: errands.asked(s, event.asks, event.at))
+        return last.then(session, lambda s: last_call(s, event.at, why))
     batch = next_batch(reply.calls)
     answered = Plan((r.Answered(turn.number, started(reply, batch)),))
+    answered = answered.then(session, lambda s: errands.asked(s, event.asks, event.at))
     if not batch:
         return answered.then(session, lambda s: next_step(s, event.at))
     return answered + Plan((), (RunCalls(turn.number, batch),))

@@ -42,6 +42,8 @@ def _decide(session: Session, event: ev.Commanded) -> Plan:
             return errands.answered(session, event, errand, accept, yes=True)
         case ev.Deny(errand):
             return errands.answered(session, event, errand, accept, yes=False)
+        case ev.Trust():
+            return _trust(session, event)
         case ev.Ask(line):
             return errands.open_question(event, line)
         case ev.Tell(text):
@@ -91,6 +93,15 @@ def _undo(session: Session, event: ev.Commanded) -> Plan:
         return _tell(session, event, problem)
     text = sentences.undone(sentences.effects_of(exchange.entries))
     return Plan((r.Undone(exchange.turn),)).then(session, lambda s: _tell(s, event, text))
+
+
+def _trust(session: Session, event: ev.Commanded) -> Plan:
+    if not event.owner:
+        return _tell(session, event, sentences.NOT_YOURS)
+    if not isinstance(session.state, Idle):
+        return _tell(session, event, sentences.BUSY)
+    trusted = Plan((r.Trusted(session.next_turn, event.at),))
+    return trusted.then(session, lambda s: _tell(s, event, sentences.TRUSTED))
 
 
 def _retry(session: Session, event: ev.Commanded, *, confirmed: bool) -> Plan:

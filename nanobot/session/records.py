@@ -218,20 +218,31 @@ class ModelChosen:
 
 
 @attrs.frozen
+class Trusted:
+    """The owner takes for harmless what turns before `before` brought."""
+
+    before: TurnNumber
+    at: float
+
+
+@attrs.frozen
 class ErrandOpened:
     errand: Errand
 
 
 @attrs.frozen
 class ErrandStarted:
+    """`by`: the message that said so; empty where nobody had to."""
+
     id: ErrandId
+    by: MessageId = MessageId("")
 
 
 @attrs.frozen
 class ErrandClosed:
     id: ErrandId
     how: str
-    """`ended`, `denied`, `expired`, `stopped`, `unknown_after_crash`."""
+    """`ended`, `denied`, `expired`, `stopped`, `cut` by an end of nanobot, `unknown_after_crash`."""
 
 
 @attrs.frozen
@@ -278,7 +289,7 @@ class Suspended:
 OfInputs = Accepted | Noticed
 OfTurn = TurnStarted | Joined | Answered | CallsStarted | CallSettled | StepBegun | StopAsked | TurnEnded
 OfOutbox = Queued | PartsFixed | Sending | Delivered | SendDeferred | DeadLettered | LetterRetried | LetterDropped
-OfPrompt = CursorMoved | Cleared | Undone | ModelChosen
+OfPrompt = CursorMoved | Cleared | Undone | ModelChosen | Trusted
 Beside = ErrandOpened | ErrandStarted | ErrandClosed | Promised | Paid | ConsolidationStarted | ConsolidationEnded
 OfProcess = Restarted | Draining | Suspended
 Record = OfInputs | OfTurn | OfOutbox | OfPrompt | Beside | OfProcess

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nanobot.messages import Call, CallState, Effect, Entry, Reply
+from nanobot.session.state import Errand, ErrandKind
 
 NOTHING_TO_STOP = "There is nothing to stop."
 NEW_CONVERSATION = "New session started."
@@ -14,7 +15,9 @@ BUSY = "A turn is running. Send /stop first."
 BEING_REMEMBERED = "That exchange is being written to memory right now and cannot be undone."
 TOO_MANY_WAITING = "Too many messages are waiting here. This one was not taken; send it again when I have answered."
 NOT_YOURS = "Only the owner can answer that."
-NO_SUCH_REQUEST = "There is no open request with that id. /status lists them."
+APPROVE_LATER = "nanobot is stopping just now. Say that again when it is back; the request stays open."
+NO_SUCH_REQUEST = "No call with that id waits for an answer."
+TRUSTED = "What was read in this conversation so far counts as harmless from now on."
 DEADLINE = "This took longer than a turn may take (agents.defaults.deadlines.turn), so I stopped it."
 CRASHED_TWICE = "nanobot failed or was restarted twice while it worked on this, so I stopped trying. Send it again to retry."
 NOT_RESUMED = "nanobot was restarted too often in a short time, so I did not go on with this by myself. Send it again to retry."
@@ -54,7 +57,15 @@ DAMAGED_NOTICE = (
     "but nothing of it is resumed or sent: {}."
 )
 QUEUED = "The message was queued before this was interrupted."
-ERRAND_UNKNOWN = "nanobot was restarted while this ran: {}. It is not known how far it came."
+ERRAND_UNKNOWN = {
+    ErrandKind.QUESTION: "nanobot was restarted while this ran: {}. It is not known how far it came.",
+    ErrandKind.APPROVAL: "nanobot was restarted while this ran, which was approved: {}. It is not known how far it came.",
+    ErrandKind.BACKGROUND: "nanobot was restarted, which ended this background process: {}. It is not known how far it came.",
+}
+ERRAND_CUT = {
+    ErrandKind.APPROVAL: "nanobot was stopped while this ran, which was approved: {}. It was cut; its effects may have happened.",
+    ErrandKind.BACKGROUND: "nanobot was stopped, which ended this background process: {}.",
+}
 APPROVED = "Approved, running: {}"
 DENIED = "Denied: {}"
 EXPIRED = "Nobody approved in time: {}"
@@ -62,6 +73,11 @@ EXPIRED = "Nobody approved in time: {}"
 
 def continue_after(tail: str) -> str:
     return f"Your answer was cut at the length limit. Continue exactly where it ends, without repeating anything: …{tail[-80:]}"
+
+
+def no_such_request(still_open: Iterable[Errand]) -> str:
+    lines = [f"{errand.id}: {errand.text}" for errand in still_open]
+    return "\n".join([NO_SUCH_REQUEST, *(["Open here:", *lines] if lines else [])])
 
 
 def not_delivered(to: str, reason: str, text: str) -> str:

@@ -20,6 +20,7 @@ from nanobot.messages import (
     ErrandId,
     Exchange,
     MessageId,
+    Origin,
     Outbound,
     Reply,
     Said,
@@ -266,7 +267,7 @@ class ErrandKind(enum.StrEnum):
     QUESTION = "question"
     """A command that needs I/O; asked again after a crash."""
     APPROVAL = "approval"
-    """A call that waits for the owner's word."""
+    """A call that waits for the owner's word; never run again after a crash."""
     BACKGROUND = "background"
     """A subagent or process that outlives its turn; never run again after a crash."""
 
@@ -281,12 +282,17 @@ class Errand:
     """What it does, for people; for a question the command line."""
     principal: str
     asked_by: MessageId
+    """The message that its end answers: what asked for it, then what approved it."""
     call: CallId | None = None
     tool: str = ""
     arguments: str = ""
     expires_at: float | None = None
     started: bool = False
     """It runs, or ran when the process died."""
+    row: str = ""
+    """Of the policy table; with `terms` what an approval is bound to beside the arguments."""
+    terms: str = ""
+    origin: Origin = Origin.DIRECT
 
 
 @attrs.frozen
@@ -310,6 +316,8 @@ class Session:
     next_out: int = 1
     model: str | None = None
     """Chosen by `/model` for this session."""
+    trusted: TurnNumber = TurnNumber(0)
+    """The owner took what turns before this one brought for harmless."""
     preempted: int = 0
     """Consolidations in a row that an input cut short."""
     draining: bool = False

@@ -16,7 +16,7 @@ from nanobot.session.effects import CancelTurn, CutJournal
 from nanobot.session.fold import apply_all
 from nanobot.session.plan import Plan
 from nanobot.session.state import AwaitingTool, Consolidating, Errand, Idle, Session, Stopping, StopReason, Thinking
-from nanobot.session.turns import begin, current, end_turn, preempt, settle_open
+from nanobot.session.turns import accept, begin, current, end_turn, preempt, settle_open
 
 BY_PEOPLE = (StopReason.STOP, StopReason.NEW)
 
@@ -76,6 +76,8 @@ def clear(session: Session, at: float, answers: tuple[MessageId, ...]) -> Plan:
 def drain(session: Session, event: ev.DrainAsked) -> Plan:
     """Begin nothing any more, and put aside what runs if it has had its time."""
     draining = Plan() if session.draining else Plan((r.Draining(event.at),))
+    if event.aside or isinstance(session.state, Idle):
+        draining = draining.then(session, lambda s: errands.cut(s, event.at, accept))
     if not event.aside:
         return draining
     match session.state:

@@ -49,8 +49,7 @@ def test_a_late_file() -> None:
         + "agents.defaults.modelPreset, agents.defaults.fallbackModels, agents.defaults.contextWindowTokens, "
         + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, "
         + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, "
-        + "tools.web.search, tools.exec.sandbox, tools.my, "
-        + "tools.ssrfWhitelist, providers.bedrock",
+        + "tools.web.search, tools.my, providers.bedrock",
     )
     assert config.providers["openrouter"].api_key == Secret("sk-or-1")
     assert config.providers["my-server"].api_base == "http://127.0.0.1:9000/v1"

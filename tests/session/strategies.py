@@ -9,7 +9,7 @@ from typing import NewType, TypeVar, get_args, get_origin, get_type_hints
 import attrs
 from hypothesis import strategies as st
 
-from nanobot.messages import Call, CallId, CallState, Effect, ErrandId, MessageId, Reply, Said, TurnNumber
+from nanobot.messages import Button, Call, CallId, CallState, Effect, ErrandId, MessageId, Reply, Said, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -58,6 +58,14 @@ def approval(errand_id: str, expires_at: float | None = AT + 3600.0) -> Errand:
 def background(errand_id: str, *, started: bool = False) -> Errand:
     asked_by, call_id = MessageId("m1"), CallId("c1")
     return Errand(ErrandId(errand_id), ErrandKind.BACKGROUND, "look it up", ANN, asked_by, call_id, "spawn", started=started)
+
+
+def asking(turn: TurnNumber, number_of_step: int, at: float, errand_id: ErrandId, call_id: str) -> ev.ModelAnswered:
+    """An answer with a call that waits for the owner's word."""
+    waits = attrs.evolve(call(call_id), state=CallState.DEFERRED, result="It waits.", approval=errand_id)
+    errand = attrs.evolve(approval(errand_id, at + 3600.0), call=waits.id)
+    question = ev.Asked(errand, "May I?", (Button("Yes", f"/approve {errand_id}"),))
+    return ev.ModelAnswered(turn, number_of_step, at, Reply("", (waits,)), asks=(question,))
 
 
 # --- the driver

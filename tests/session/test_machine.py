@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from nanobot.messages import (
+    Button,
     CallId,
     CallState,
     Effect,
@@ -33,6 +34,7 @@ from nanobot.session.plan import Limits
 from nanobot.session.state import (
     AwaitingTool,
     Consolidating,
+    ErrandKind,
     Idle,
     ImpossibleEvent,
     Owed,
@@ -42,7 +44,7 @@ from nanobot.session.state import (
     Thinking,
 )
 from nanobot.session.turns import MOST_PREEMPTIONS
-from tests.session.strategies import ANN, AT, BOB, Driver, approval, background, call, commanded, drive, reads, said
+from tests.session.strategies import ANN, AT, BOB, Driver, approval, asking, background, call, commanded, drive, reads, said
 
 DAY = 24 * 3600.0
 
@@ -347,6 +349,75 @@ def waiting_for_approval() -> Driver:
     return driver
 
 
+def test_a_call_that_must_be_allowed_is_asked_for_and_the_turn_goes_on() -> None:
+    driver = drive(said("m1"))
+    driver.tell(asking(TurnNumber(1), 1, AT, ErrandId("e1"), "c1"))
+    assert driver.session.errand("e1") == approval("e1")
+    assert [pending.outbound.buttons for pending in driver.session.outbox] == [(Button("Yes", "/approve e1"),)]
+    assert driver.effects[-1] == ef.CallModel(TurnNumber(1), 2)
+    driver.answer("I have asked for it.")
+    assert driver.texts == ["May I?", "I have asked for it."]
+
+
+def test_its_end_answers_the_message_that_approved_it() -> None:
+    driver = waiting_for_approval()
+    driver.tell(commanded("x1", ev.Approve(ErrandId("e1"))), ev.ErrandEnded(ErrandId("e1"), AT, "removed"))
+    driver.answer("It is gone.")
+    assert driver.session.outbox[-1].outbound.reply_to == "x1"
+
+
+def test_an_approval_of_another_chat_is_looked_for_there() -> None:
+    driver = drive(commanded("x1", ev.Approve(ErrandId("e9"))))
+    assert [errand.text for errand in driver.session.errands] == ["/approve e9"]
+
+
+def test_a_drain_begins_nothing_that_waits_for_a_word() -> None:
+    driver = waiting_for_approval()
+    driver.tell(ev.DrainAsked(AT), commanded("x1", ev.Approve(ErrandId("e1"))))
+    assert driver.session.errand("e1") == approval("e1")
+    assert driver.texts[-1] == sentences.APPROVE_LATER
+
+
+@pytest.mark.parametrize("kind", [ErrandKind.APPROVAL, ErrandKind.BACKGROUND])
+def test_a_drain_cuts_what_runs_beside_turns_and_the_next_start_tells(kind: ErrandKind) -> None:
+    if kind is ErrandKind.APPROVAL:
+        driver = waiting_for_approval()
+        driver.tell(commanded("x1", ev.Approve(ErrandId("e1"))))
+    else:
+        driver = busy("c1")
+        driver.end("c1", CallState.DEFERRED, "spawned", background("e1"))
+        driver.answer("It runs.")
+    plan = driver.tell(ev.DrainAsked(AT))
+    assert ef.CancelErrand(ErrandId("e1")) in plan.effects
+    assert driver.session.errands == ()
+    driver.tell(ev.Opened(AT, crashed=False))
+    assert driver.session.turn
+    assert "nanobot was stopped" in "".join(e.text for e in driver.session.turn.entries if isinstance(e, Said))
+
+
+def test_an_end_that_the_model_knows_already_is_no_input() -> None:
+    driver = busy("c1")
+    driver.end("c1", CallState.DEFERRED, "spawned", background("e1"))
+    driver.answer("It runs.")
+    driver.tell(ev.ErrandEnded(ErrandId("e1"), AT, "ended", told=True))
+    assert (driver.session.errands, driver.session.turn) == ((), None)
+
+
+def test_what_an_errand_owes_is_paid() -> None:
+    driver = waiting_for_approval()
+    owed = Owed("p1", "test:default:other", "hello", AT)
+    driver.tell(commanded("x1", ev.Approve(ErrandId("e1"))))
+    assert ef.Pay(owed) in driver.tell(ev.ErrandEnded(ErrandId("e1"), AT, "told", promises=(owed,))).effects
+
+
+@pytest.mark.parametrize(("owner", "idle", "trusted"), [(True, True, 2), (False, True, 0), (True, False, 0)])
+def test_trust_is_the_owners_and_for_what_is_over(owner: bool, idle: bool, trusted: int) -> None:
+    driver = drive(said("m1"))
+    driver.answer("Hello.")
+    driver.tell(*([] if idle else [said("m2")]), commanded("x1", ev.Trust(), owner=owner))
+    assert driver.session.trusted == trusted
+
+
 def test_row_32_an_approval_holds_no_turn() -> None:
     driver = waiting_for_approval()
     assert outcomes(driver.session.exchanges[0]) == {"c1": CallState.DEFERRED}
@@ -362,7 +433,7 @@ def test_an_approved_call_runs_once_and_its_end_is_an_input() -> None:
     assert driver.texts[-1] == sentences.NO_SUCH_REQUEST
     driver.tell(ev.ErrandEnded(ErrandId("e1"), AT, "removed", tainted=True))
     assert driver.session.turn
-    assert driver.session.turn.entries == (Said(MessageId("errand:e1"), "removed", AT, ANN, tainted=True),)
+    assert driver.session.turn.entries == (Said(MessageId("x1"), "removed", AT, ANN, tainted=True),)
     assert driver.effects.count(ef.RunErrand(ErrandId("e1"))) == 1
 
 

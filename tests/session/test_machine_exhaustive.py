@@ -58,7 +58,7 @@ from nanobot.session.state import (
     Turn,
 )
 from tests.session.rules import check_step
-from tests.session.strategies import ANN, AT, BOB, Driver, approval, background, call, commanded, reads, said, speaks
+from tests.session.strategies import ANN, AT, BOB, Driver, approval, asking, background, call, commanded, reads, said, speaks
 
 LIMITS = Limits(iterations=2)
 TURN = TurnNumber(50)
@@ -113,6 +113,7 @@ def _of_the_turn(s: Session) -> Iterator[ev.Event]:
     yield ev.ContextFull(number, number_of_step, AT, s.end, refused=True)
     yield ev.ContextFull(number, number_of_step, AT, s.end, consolidate=True)
     yield ev.ModelAnswered(number, number_of_step, AT, Reply("", (speaks("c1"),)))
+    yield asking(number, number_of_step, AT, ErrandId(f"a{len(s.errands)}"), "c1")
     yield from _messages(s)
     ids = ("c1", "c2", "c3", "unknown")
     yield from (ev.CallEnded(number, CallId(one), AT, CallState.DONE, "done") for one in ids)
@@ -140,7 +141,7 @@ def _late_and_early(s: Session) -> Iterator[ev.Event]:
 
 def _beside(s: Session) -> Iterator[ev.Event]:
     fresh = f"n{len(s.seen)}"
-    yield from (commanded(fresh, command) for command in (ev.ChooseModel(None), ev.Ask("/status")))
+    yield from (commanded(fresh, command) for command in (ev.ChooseModel(None), ev.Trust(), ev.Ask("/status")))
     waiting = next((e.id for e in s.errands if e.kind is ErrandKind.APPROVAL), ErrandId("gone"))
     yield from (commanded(fresh, ev.Approve(waiting)), commanded(fresh, ev.Approve(waiting), BOB, owner=False))
     yield commanded(fresh, ev.Deny(waiting))

@@ -24,7 +24,7 @@ from nanobot.session.machine import step
 from nanobot.session.plan import Limits, Plan
 from nanobot.session.state import Errand, ErrandKind, Idle, Owed, Session
 from tests.session.rules import Work, answered, begun_by, check_step, ended_by, under_way
-from tests.session.strategies import ANN, AT, BOB, call, reads, speaks
+from tests.session.strategies import ANN, AT, BOB, asking, call, reads, speaks
 
 LIMITS = Limits(iterations=6)
 people = st.sampled_from([ANN, BOB])
@@ -161,6 +161,12 @@ class Life(RuleBasedStateMachine):
         text = {"text": "Done.", "length": "Half"}.get(what, "")
         reply = Reply(text, calls.get(what, ()))
         self.tell(ev.ModelAnswered(asked.turn, asked.number, self.now, reply, int(what == "nameless"), what == "length"))
+
+    @precondition(lambda self: self.any_of("model"))
+    @rule(data=st.data())
+    def model_wants_what_the_owner_must_allow(self, data: st.DataObject) -> None:
+        asked = self.pick(data, "model")
+        self.tell(asking(asked.turn, asked.number, self.now, ErrandId(f"a{self.fresh()}"), f"a{self.counter}"))
 
     @precondition(lambda self: self.any_of("model"))
     @rule(data=st.data(), what=st.sampled_from(["server", "bad_request", "full", "refused", "memory"]))
