@@ -25,7 +25,16 @@ def configs() -> st.SearchStrategy[Config]:
     return st.builds(lambda config: attrs.evolve(config, config_version=CONFIG_VERSION), sections(Config))
 
 
+CHECKED = {
+    "ssrf_whitelist": st.lists(st.sampled_from(["10.0.0.0/8", "fd12::/16", "127.0.0.1"]), max_size=2).map(tuple),
+    "proxy": st.sampled_from(["", "http://proxy:3128", "socks5://me:word@10.0.0.1"]).map(Secret),
+}
+"""Keys that not any text will do for (config/addresses.py)."""
+
+
 def _values(key: Key) -> st.SearchStrategy[object]:
+    if key.attribute in CHECKED:
+        return CHECKED[key.attribute]
     values = _shaped(key.shape, key.minimum, key.maximum)
     return st.none() | values if key.optional else values
 
