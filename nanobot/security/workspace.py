@@ -12,51 +12,43 @@ mounts, `/proc/self/cwd`) gets around them:
     /proc, /sys, /dev                 nothing: they hold our own memory, environment and descriptors
     anywhere else                     read and write, nothing while `turn.restrict`
 
-Only regular files are opened. A write makes a new file beside the old one and renames it: old or new, never half.
+Inside the workspace some files are instructions: they become part of prompts (`INSTRUCTIONS`, and all that is below
+`INSTRUCTION_FOLDERS`). They are told by name, whatever its case, and by what such a name leads to, so that no link gets around
+it, and writing them needs `turn.may_instruct`.
+
+Only regular files are opened. A write makes a new file beside the old one and renames it: old or new, never half; a hard link
+is thereby taken off what it shared, which stays as it was. A name with signs that do not show (tools/plain.py) is not made.
+
+What strangers wrote is told on opening (`of_strangers`): files that came with messages (`turn.media`), and files that the
+ledger remembers (`turn.ledger`, ledger.py).
 
 This is the boundary of the file tools. It is none for `exec`, whose boundary is the sandbox.
 """
 
 from __future__ import annotations
 
-import enum
 import os
 import secrets
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import attrs
 
 from nanobot.errors import ToolError
-from nanobot.tools.port import ToolTurn
+from nanobot.security.areas import Access, Areas, Identity, Spot, allowed, areas_of, identity
+from nanobot.tools.plain import hidden
+from nanobot.tools.port import Intent, ToolTurn
 
 WALK: int = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-SYSTEM = (Path("/proc"), Path("/sys"), Path("/dev"))
 LONGEST_PATH = 4096
 """Characters; Linux takes no more bytes."""
 DEEPEST = 64
 """Levels that a listing goes down; each holds a descriptor open."""
-
-Identity = tuple[int, int]
-"""Device and inode."""
-
-
-class Area(enum.Enum):
-    WORKSPACE = "the workspace"
-    READABLE = "a folder that may only be read"
-    DATA = "the assistant's own data"
-    SYSTEM = "the system's own files"
-    ELSEWHERE = "outside the workspace"
-
-
-class Access(enum.Enum):
-    READ = "read"
-    WRITE = "write"
 
 
 @attrs.frozen
@@ -69,6 +61,8 @@ class Place:
     """Descriptor of the folder, open while the place is in use."""
     name: str
     """`.` where the place is the folder itself."""
+    spot: Spot
+    areas: Areas
 
     def stat(self) -> os.stat_result | None:
         """Of the name itself, never of what it links to; None if it is not there."""
@@ -76,6 +70,29 @@ class Place:
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+
+@attrs.frozen
+class Opened:
+    """A file that is open for reading."""
+
+    file: BinaryIO
+    _path: Path
+    _spot: Spot
+    _turn: ToolTurn
+
+    def of_strangers(self) -> bool:
+        """Whether what was read may be text of strangers. Ask after reading. Blocks."""
+        return _of_strangers(self._path, self._spot, self._turn)
+
+
+@attrs.frozen
+class _Listing:
+    place: Place
+    turn: ToolTurn
+    skip: frozenset[str]
+    """Names of folders that are not entered."""
+    closed: frozenset[Identity]
 
 
 @attrs.frozen
@@ -89,6 +106,7 @@ class Entry:
     is_link: bool
     _folder: int
     _name: str
+    _listing: _Listing
 
     def stat(self) -> os.stat_result:
         """Raises: OSError."""
@@ -96,7 +114,16 @@ class Entry:
 
     def open(self) -> BinaryIO:
         """Raises: OSError, and ToolError for what is no regular file."""
-        return _open_regular(self._folder, self._name, self.path)
+        file = _open_regular(self._folder, self._name, self.path)
+        if _identity(file.fileno()) in self._listing.closed:
+            file.close()
+            raise ToolError(f"{self.path} is a link to what may not be read")
+        return file
+
+    def of_strangers(self) -> bool:
+        """Whether its name, and what was read from it, may be text of strangers. Blocks."""
+        place = self._listing.place
+        return _of_strangers(place.path / self.path, place.spot, self._listing.turn)
 
 
 def resolve(path: str, turn: ToolTurn) -> Path:
@@ -111,10 +138,32 @@ def resolve(path: str, turn: ToolTurn) -> Path:
         raise ToolError(f"{path} cannot be resolved: {error}") from error
 
 
-def open_file(path: str, turn: ToolTurn) -> BinaryIO:
-    """A regular file, opened for reading. Raises: ToolError."""
-    with _walked(path, turn, Access.READ) as place, _explained(path):
-        return _open_regular(place.folder, place.name, path)
+def instructs(path: str, turn: ToolTurn) -> bool:
+    """Whether writing it changes what prompts are made of. Blocks. Raises: ToolError where it is no path."""
+    areas = areas_of(turn)
+    here, spot = Path("/"), areas.top
+    for name in resolve(path, turn).parts[1:]:
+        here /= name
+        spot = areas.below(spot, name, identity(here))
+    return spot.instructs
+
+
+def write_intent(tool: str, path: str, turn: ToolTurn) -> Intent:
+    """What writing `path` means, for policy. Blocks. Raises: ToolError."""
+    subject = _subject(resolve(path, turn), turn)
+    return Intent(f"{tool}:instructions" if instructs(path, turn) else tool, subject)
+
+
+@contextmanager
+def open_file(path: str, turn: ToolTurn) -> Generator[Opened]:
+    """A regular file, open for reading. Raises: ToolError."""
+    with _walked(path, turn, Access.READ) as place:
+        with _explained(path):
+            file = _open_regular(place.folder, place.name, path)
+        with file:
+            spot = place.areas.below(place.spot, place.name, _identity(file.fileno()))  # it may be another than a moment ago
+            _demand(spot, Access.READ, turn, path)
+            yield Opened(file, place.path, spot, turn)
 
 
 def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.stat_result | None = None) -> bool:
@@ -122,6 +171,7 @@ def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.sta
 
     unless_changed: what `fstat` said when it was read; a file that changed since is left alone. Raises: ToolError.
     """
+    _subject(resolve(path, turn), turn)
     with _walked(path, turn, Access.WRITE) as place, _explained(path):
         old = place.stat()
         if old is not None and not stat.S_ISREG(old.st_mode):
@@ -130,7 +180,8 @@ def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.sta
             raise ToolError(f"{path} is read-only")
         if unless_changed is not None and (old is None or _version(old) != _version(unless_changed)):
             raise ToolError(f"{path} was changed by somebody else in the meantime. Read it again, then repeat the edit")
-        _replace(place, data, old)
+        with _noted(place.path, turn, whole=unless_changed is None):
+            _replace(place, data, old)
         return old is not None
 
 
@@ -150,8 +201,7 @@ def listing(path: str, turn: ToolTurn, *, skip: frozenset[str] = frozenset(), de
         stack.enter_context(_explained(path))
         top = os.open(".", LIST, dir_fd=place.folder)
         stack.callback(os.close, top)
-        forbidden = {identity for identity, area in _areas(turn).items() if not _allowed(area, Access.READ, turn)}
-        yield from _below(top, "", skip, forbidden, depth)
+        yield from _below(_Listing(place, turn, skip, place.areas.closed(turn)), top, "", depth)
 
 
 def is_file(path: str, turn: ToolTurn) -> bool:
@@ -163,13 +213,13 @@ def is_file(path: str, turn: ToolTurn) -> bool:
         return stat.S_ISREG(found.st_mode)
 
 
-def _below(folder: int, prefix: str, skip: frozenset[str], forbidden: set[Identity], depth: int) -> Iterator[Entry]:
+def _below(listing: _Listing, folder: int, prefix: str, depth: int) -> Iterator[Entry]:
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
-        is_dir = entry.is_dir(follow_symlinks=False)
-        name = prefix + entry.name
-        item = Entry(name, is_dir, entry.is_file(follow_symlinks=False), entry.is_symlink(), folder, entry.name)
+        is_dir, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+        name, is_link = prefix + entry.name, entry.is_symlink()
+        item = Entry(name, is_dir, is_file, is_link, folder, entry.name, listing)
         if not is_dir:
             yield item
             continue
@@ -178,13 +228,29 @@ def _below(folder: int, prefix: str, skip: frozenset[str], forbidden: set[Identi
         except OSError:  # gone, swapped for a link, or not ours to read
             continue
         try:
-            if _identity(child) in forbidden:
+            if _identity(child) in listing.closed:
                 continue
             yield item
-            if depth > 1 and entry.name not in skip:
-                yield from _below(child, f"{name}/", skip, forbidden, depth - 1)
+            if depth > 1 and entry.name not in listing.skip:
+                yield from _below(listing, child, f"{name}/", depth - 1)
         finally:
             os.close(child)
+
+
+def _of_strangers(path: Path, spot: Spot, turn: ToolTurn) -> bool:
+    return spot.from_outside or (turn.ledger is not None and turn.ledger.taints(path))
+
+
+def _noted(path: Path, turn: ToolTurn, *, whole: bool) -> AbstractContextManager[None]:
+    return nullcontext() if turn.ledger is None else turn.ledger.writing(path, tainted=turn.tainted, whole=whole)
+
+
+def _subject(real: Path, turn: ToolTurn) -> str:
+    """The path as people read it. Raises: ToolError where they would read another."""
+    subject = str(real.relative_to(turn.workspace) if real.is_relative_to(turn.workspace) else real)
+    if reason := hidden(subject):
+        raise ToolError(f"The path is not written to: {reason}. Choose a name without it")
+    return subject
 
 
 # -- the walk -----------------------------------------------------------------------------------------------------------
@@ -194,26 +260,53 @@ def _below(folder: int, prefix: str, skip: frozenset[str], forbidden: set[Identi
 def _walked(path: str, turn: ToolTurn, access: Access, *, folder: bool = False) -> Generator[Place]:
     """Walk to where `path` is, folders made if it is to be written; folder: it must be a folder, and is entered."""
     real = resolve(path, turn)
-    areas = _areas(turn)
-    names = real.parts[1:] if folder else real.parts[1:-1]
+    areas = areas_of(turn)
+    makes = access is Access.WRITE and not folder
     fd = os.open("/", WALK)
     try:
-        area = areas.get(_identity(fd), Area.ELSEWHERE)
-        for name in names:
+        spot = areas.top
+        for name in real.parts[1:] if folder else real.parts[1:-1]:
+            coming = areas.below(spot, name, None)
             try:
-                fd = _step(fd, name, make=access is Access.WRITE and not folder and _allowed(area, access, turn))
+                fd = _step(fd, name, make=makes and _refusal(coming, access, turn) is None)
             except OSError as error:
-                _demand(area, access, turn, path)
+                _demand(coming, access, turn, path)
                 raise ToolError(_sentence(path, error)) from error
-            area = areas.get(_identity(fd), area)
+            spot = areas.below(spot, name, _identity(fd))
         name = "." if folder or not real.name else real.name
-        with suppress(OSError):
-            last = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            area = areas.get((last.st_dev, last.st_ino), area)
-        _demand(area, access, turn, path)
-        yield Place(real, fd, name)
+        spot = spot if name == "." else areas.below(spot, name, _identity_below(fd, name))
+        _demand(attrs.evolve(spot, instructs=spot.instructs and not folder), access, turn, path)
+        yield Place(real, fd, name, spot, areas)
     finally:
         os.close(fd)
+
+
+def _demand(spot: Spot, access: Access, turn: ToolTurn, path: str) -> None:
+    if reason := _refusal(spot, access, turn):
+        raise ToolError(f"{path} {reason}")
+
+
+def _refusal(spot: Spot, access: Access, turn: ToolTurn) -> str | None:
+    if not allowed(spot.area, access, turn):
+        advice = f"Use a path inside the workspace, {turn.workspace}"
+        return f"is {spot.area.value}: there is no right to {access.value} it. {advice}"
+    if access is Access.WRITE and spot.instructs and not turn.may_instruct:
+        return "becomes part of your instructions, which may not be changed in this conversation. Write to another file"
+    return None
+
+
+def _identity(fd: int) -> Identity:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _identity_below(folder: int, name: str) -> Identity | None:
+    """Of the name itself, never of what it links to."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _step(parent: int, name: str, *, make: bool) -> int:
@@ -228,43 +321,6 @@ def _step(parent: int, name: str, *, make: bool) -> int:
         child = os.open(name, WALK, dir_fd=parent)
     os.close(parent)
     return child
-
-
-def _areas(turn: ToolTurn) -> dict[Identity, Area]:
-    """Later rows win where two are the same folder."""
-    rows = [(folder, Area.SYSTEM) for folder in SYSTEM]
-    rows += [(turn.workspace, Area.WORKSPACE)]
-    rows += [(folder, Area.READABLE) for folder in turn.readable if folder != turn.workspace]
-    rows += [(turn.data, Area.DATA)] if turn.data is not None else []
-    areas: dict[Identity, Area] = {}
-    for folder, area in rows:
-        with suppress(OSError):
-            found = os.stat(folder)
-            areas[found.st_dev, found.st_ino] = area
-    return areas
-
-
-def _allowed(area: Area, access: Access, turn: ToolTurn) -> bool:
-    match area:
-        case Area.WORKSPACE:
-            return True
-        case Area.READABLE:
-            return access is Access.READ
-        case Area.DATA | Area.SYSTEM:
-            return False
-        case Area.ELSEWHERE:
-            return not turn.restrict
-
-
-def _demand(area: Area, access: Access, turn: ToolTurn, path: str) -> None:
-    if not _allowed(area, access, turn):
-        advice = f"Use a path inside the workspace, {turn.workspace}"
-        raise ToolError(f"{path} is {area.value}: there is no right to {access.value} it. {advice}")
-
-
-def _identity(fd: int) -> Identity:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
 
 
 # -- files --------------------------------------------------------------------------------------------------------------

@@ -1,3 +1,7 @@
+import base64
+import json
+from collections.abc import Callable
+
 import pytest
 
 from nanobot.config import redaction
@@ -36,3 +40,24 @@ def test_a_registered_secret_is_taken_out_in_both_forms_and_whole() -> None:
 def test_a_short_secret_would_spoil_every_line() -> None:
     redact("abc")
     assert clean("abcdef") == "abcdef"
+
+
+SECRET = 'pä"ss wo\\rd/+?'
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy", "user:", "a longer text before it "])
+@pytest.mark.parametrize("after", ["", "z", "zz", " and after"])
+@pytest.mark.parametrize("coded", [base64.b64encode, base64.urlsafe_b64encode])
+def test_in_base64_only_its_edges_are_left(before: str, after: str, coded: Callable[[bytes], bytes]) -> None:
+    redact(SECRET)
+    whole = coded(f"{before}{SECRET}{after}".encode()).decode()
+    cleaned = clean(f"<{whole}>")
+    assert redaction.MASK in cleaned
+    around = len(coded(f"{before}{after}".encode()))
+    assert len(cleaned) <= around + len("<***>") + 4
+
+
+@pytest.mark.parametrize("form", [json.dumps(SECRET), json.dumps(SECRET, ensure_ascii=False), repr(SECRET)])
+def test_as_a_program_writes_it(form: str) -> None:
+    redact(SECRET)
+    assert clean(form)[1:-1] == redaction.MASK

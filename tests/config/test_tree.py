@@ -2,7 +2,7 @@ import pytest
 
 from nanobot.config.codec import unstructure
 from nanobot.config.schema import Config, ProviderConfig, Secret
-from nanobot.config.tree import camel, dotted, elsewhere, loose, nearest, secrets_of
+from nanobot.config.tree import camel, dotted, elsewhere, loose, nearest
 
 CONFIG = Config(providers={"openai": ProviderConfig(api_key=Secret("key"), extra_headers={"X-Token": "tok-en"})})
 
@@ -30,10 +30,6 @@ def test_what_may_have_been_meant() -> None:
     assert nearest("xyzzy", ["model", "provider"]) is None
     assert elsewhere("maxToolIterations") == "agents.defaults.maxToolIterations"
     assert elsewhere("enable") is None  # of exec or of file?
-
-
-def test_the_secrets_of_a_configuration() -> None:
-    assert set(secrets_of(CONFIG)) - {""} == {"key", "tok-en"}
 
 
 def test_masked_and_in_clear() -> None:

@@ -106,6 +106,7 @@ NO_PATHS = ["", "  ", "a\0b", "loop", "loop/x", "x" * 300, "x" * 5000, "x/" * 30
 @pytest.mark.parametrize("path", DATA + SYSTEM + OUTSIDE + NO_PATHS)
 async def test_attacks_reach_nothing(path: str, kit: Kit, tmp_path: Path) -> None:
     path = spelled(path, kit)
+    await kit.call("grep", pattern="s")  # the spawner of children stays for the whole run
     before, open_before = contents(tmp_path), processes.descriptors()
     for name, arguments in CALLS.items():
         text = await kit.refused(name, path=path, **arguments)
@@ -229,7 +230,7 @@ def swap_file(root: Path) -> None:
 
 
 @pytest.mark.parametrize("swap", [swap_folder, swap_file])
-@pytest.mark.parametrize("moment", [(workspace, "_areas"), (workspace, "_demand"), (stat, "S_ISREG")])
+@pytest.mark.parametrize("moment", [(workspace, "areas_of"), (workspace, "_demand"), (stat, "S_ISREG")])
 @pytest.mark.parametrize("call", ["read_file", "write_file"])
 async def test_races(  # noqa: PLR0917  # its own three and three fixtures
     swap: Callable[[Path], None],
@@ -280,7 +281,8 @@ async def test_permissions_are_told(kit: Kit) -> None:
 
 
 def test_as_nobody() -> None:
-    nobody.run_again("tests/security", "tests/tools/test_files.py", "tests/tools/test_shell.py")
+    ours = [f"tests/security/test_{name}.py" for name in ("workspace", "workspace_races", "instructions", "ledger")]
+    nobody.run_again(*ours, "tests/tools/test_files.py", "tests/tools/test_shell.py")
 
 
 def test_resolving_is_relative_to_the_workspace(kit: Kit) -> None:
