@@ -8,7 +8,7 @@ default: fmt lint types test
 
 # the tests; arguments go to pytest: just test tests/session -k cut
 test *arguments:
-    {{run}} pytest {{arguments}}
+    {{run}} pytest -n 3 --dist loadfile {{arguments}}
 
 # mypy, strict
 types:

@@ -257,6 +257,8 @@ class Said:
     tainted: bool = False
     """It holds text that the principal did not write."""
     origin: Origin = Origin.DIRECT
+    ours: bool = False
+    """A word of ours in their name: how an errand of theirs has ended."""
 
 
 @attrs.frozen

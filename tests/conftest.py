@@ -39,6 +39,19 @@ def no_unclaimed_errors(request: pytest.FixtureRequest) -> Iterator[None]:
         assert lines == [], "the log has errors that the test did not claim (fixture claimed_errors)"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes hands over what it did without."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["missed"] = sorted(peers.missed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Such a process has ended."""
+    peers.missed.update(getattr(node, "workeroutput", {}).get("missed", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if line := peers.told():
         terminalreporter.write_line(line)

@@ -17,14 +17,14 @@ UNCLAIMED = "from loguru import logger\ndef test_it() -> None:\n    logger.error
 WITHOUT_PEER = "from tests.fakes.peers import require_peer\ndef test_it() -> None:\n    require_peer('bwrap')\n"
 
 
-def run(folder: Path, test: str, **environ: str) -> tuple[int, str]:
+def run(folder: Path, test: str, *arguments: str, **environ: str) -> tuple[int, str]:
     """Run one test under the rules of this folder."""
     (folder / "conftest.py").write_text("from tests.conftest import *\n")
     (folder / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), str(folder)]
     settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run(
-        [*command, f"--rootdir={folder}"], env=settings, capture_output=True, text=True, timeout=60, check=False
+        [*command, f"--rootdir={folder}", *arguments], env=settings, capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stdout
 
@@ -39,8 +39,9 @@ def test_a_claimed_error_does_not(claimed_errors: list[str]) -> None:
     assert claimed_errors == ["look"]
 
 
-def test_a_missing_peer_is_named_at_the_end(tmp_path: Path) -> None:
-    code, out = run(tmp_path, WITHOUT_PEER, PATH="/nowhere")
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["one process", "two"])
+def test_a_missing_peer_is_named_at_the_end(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    code, out = run(tmp_path, WITHOUT_PEER, *arguments, PATH="/nowhere")
     assert code == 0
     assert "not tested here without bwrap (apt-get install bubblewrap)" in out
 

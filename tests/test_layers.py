@@ -21,7 +21,7 @@ MAY: dict[str, set[str]] = {
     "tools": {"errors", "wire", "messages", "config", "tools", "security", "processes", "providers"},
     "supervise": {"errors", "wire", "config", "supervise"},
     "processes": {"errors", "config", "processes"},
-    "security": {"errors", "wire", "messages", "config", "channels", "security", "tools"},
+    "security": {"errors", "wire", "messages", "config", "channels", "security", "session", "tools"},
     "channels/port.py": {"errors", "messages", "supervise", "channels"},
     "channels/web.py": {"errors", "messages", "channels"},
     "daemon": {"errors", "wire", "messages", "config", "journal", "supervise", "session", "daemon"},

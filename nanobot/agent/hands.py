@@ -1,29 +1,33 @@
-"""The tools' side of a turn: run one call under its deadline and hand back its outcome as an event.
+"""The tools' side of a session: run one call under its deadline and hand back its outcome as an event.
 
-Fills the session's `Hands` port. Cancelling it leaves nothing of the call behind; that is the tools' promise.
+Fills the session's `Hands` port, and runs what an errand was allowed to do. Cancelling either leaves nothing of the call
+behind; that is the tools' promise. Whether a call may run was judged before (agent/guard.py), but for what is known only when
+it runs: which files it reaches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import attrs
 import trio
 
-from nanobot.agent.post import Post
-from nanobot.config.paths import Places
+from nanobot.agent import rights
+from nanobot.agent.guard import Guard
+from nanobot.agent.post import Later, Post
+from nanobot.agent.rights import Owns
+from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config
-from nanobot.journal import names
-from nanobot.messages import CallId, CallState, Principal, SessionKey
+from nanobot.errors import ToolError
+from nanobot.messages import CallId, CallState, ErrandId, MessageId, Origin
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Working
-from nanobot.session.state import ImpossibleEvent, Session, Turn
+from nanobot.session.state import Errand, ErrandKind, ImpossibleEvent, Session, Turn
 from nanobot.tools.port import Result, ToolTurn
 from nanobot.tools.registry import Tools
 
-OWNERS_ONLY = "Refused: {} is for the owner of this assistant only."
+INSTRUCTIONS = ("write_file:instructions", "edit_file:instructions")
 
 
 @attrs.define(eq=False)
@@ -32,11 +36,10 @@ class ToolHands:
 
     _config: Config
     _tools: Tools
-    _workspace: Path
-    _places: Places
+    _bench: Workbench
+    _guard: Guard
     _clock: Callable[[], float]
-    _owns: Callable[[str], bool]
-    """Whether a principal owns this assistant."""
+    _owns: Owns
     _post: Post
 
     def reconfigure(self, config: Config, tools: Tools) -> None:
@@ -47,40 +50,69 @@ class ToolHands:
         found = next((c for c in turn.reply.calls if c.id == call), None)
         if found is None:
             raise ImpossibleEvent(f"turn {turn.number} has no call {call}")
-        if not self._tools.allowed(found.name, owner=self._owns(turn.principal)):  # it was not offered; the model made it up
-            return ev.CallEnded(turn.number, call, self._clock(), CallState.REFUSED, OWNERS_ONLY.format(found.name))
-        deadline = self._tools.timeout_of(found.name) or self._config.agents.defaults.deadlines.tool
-        context = self._turn(session, turn, call, show)
-        with trio.move_on_after(deadline) as scope:
-            result = await self._tools.run(found.name, found.arguments, context)
-        if scope.cancelled_caught:
-            result = Result(
-                f"Error: {found.name} was ended after {deadline:g} seconds; its effects may have happened.", failed=True
-            )
+        right = rights.of_turn(session, turn, self._owns)
+        context = self._bench.turn(
+            session.key,
+            right,
+            call,
+            post=partial(self._post.send, session, turn, call),
+            may_instruct=self._guard.may_instruct(session, right),
+            progress=lambda line: show(Working(turn.number, call, line)),
+        )
+        result = await self._within_deadline(found.name, found.arguments, context)
         return ev.CallEnded(
             turn.number,
             call,
             self._clock(),
-            CallState.FAILED if result.failed else CallState.DONE,
+            _state(result),
             result.text,
             result.full,
             result.attachments,
             result.tainted,
+            errand=_goes_on(result, turn.principal, turn.inputs[0], found.name, right.origin),
         )
 
-    def _turn(self, session: Session, turn: Turn, call: CallId, show: Show) -> ToolTurn:
-        key = SessionKey.parse(session.key)
-        results, media = (folder / names.encode(session.key) for folder in (self._places.results, self._places.media))
-        return ToolTurn(
-            workspace=self._workspace,
-            session=key,
-            principal=Principal.parse(turn.principal, owner=self._owns(turn.principal)),
-            call=call,
-            results=results,
-            data=self._places.data,
-            readable=(results, media),
-            media=media,
-            post=partial(self._post.send, session, turn, call),
-            restrict=self._config.tools.restrict_to_workspace,
-            progress=lambda line: show(Working(turn.number, call, line)),
+    async def run_approved(self, session: Session, errand: Errand) -> ev.ErrandEnded:
+        """What the owner let run, once."""
+        later = Later(session.key, errand.id, self._clock)
+        try:
+            await self._guard.approved(session, errand)
+        except ToolError as error:
+            return ev.ErrandEnded(errand.id, self._clock(), f"{errand.title}\n{error}")
+        assert errand.call is not None
+        right = rights.of_errand(errand, self._owns)
+        context = self._bench.turn(session.key, right, errand.call, post=later.send, may_instruct=errand.row in INSTRUCTIONS)
+        result = await self._within_deadline(errand.tool, errand.arguments, context)
+        return ev.ErrandEnded(
+            errand.id,
+            self._clock(),
+            f"The call that was approved has {'failed' if result.failed else 'run'}. {errand.title}\n{result.text}",
+            result.tainted,
+            result.attachments,
+            promises=tuple(later.owed),
+            goes_on=_goes_on(result, errand.principal, errand.asked_by, errand.tool, errand.origin),
         )
+
+    async def _within_deadline(self, name: str, arguments: str, context: ToolTurn) -> Result:
+        deadline = self._tools.timeout_of(name) or self._config.agents.defaults.deadlines.tool
+        with trio.move_on_after(deadline) as scope:
+            result = await self._tools.run(name, arguments, context)
+        if scope.cancelled_caught:
+            text = f"Error: {name} was ended after {deadline:g} seconds; its effects may have happened."
+            result = Result(text, failed=True)
+        return result
+
+
+def _state(result: Result) -> CallState:
+    if result.background is not None:
+        return CallState.DEFERRED
+    return CallState.FAILED if result.failed else CallState.DONE
+
+
+def _goes_on(result: Result, principal: str, asked_by: MessageId, tool: str, origin: Origin) -> Errand | None:
+    """What goes on when its call has ended."""
+    if result.background is None:
+        return None
+    name, text = ErrandId(result.background.id), result.background.text
+    call = result.background.id
+    return Errand(name, ErrandKind.BACKGROUND, text, principal, asked_by, call, tool, tainted=result.tainted, origin=origin)

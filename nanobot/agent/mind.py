@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from nanobot.agent import context
+from nanobot.agent.guard import Guard
 from nanobot.config.schema import Config
 from nanobot.errors import ConfigError
 from nanobot.messages import Call, CallId, Principal, Reply, SessionKey
@@ -28,7 +29,6 @@ from nanobot.providers.port import (
     StartedOver,
     TextDelta,
     ThinkingDelta,
-    ToolSpec,
 )
 from nanobot.providers.registry import Selection
 from nanobot.providers.retry import Policy, complete_with_retry
@@ -53,9 +53,8 @@ class ModelMind:
     _http: SharedHttp
     _system: context.SystemPrompt
     _tools: Tools
+    _guard: Guard
     _clock: Callable[[], float]
-    _owns: Callable[[str], bool]
-    """Whether a principal owns this assistant."""
     _chosen: dict[str | None, _Chosen] = attrs.field(factory=dict, init=False)
 
     def reconfigure(self, config: Config, tools: Tools) -> None:
@@ -89,7 +88,7 @@ class ModelMind:
         except ContextTooLong:
             leaving = self._leaving(session, turn, chosen.selection, request.system, refused=True)
             return ev.ContextFull(turn.number, turn.step, self._clock(), session.base + leaving, refused=True)
-        return self._answered(turn, completion)
+        return await self._answered(session, turn, completion)
 
     def check(self, model: str) -> str:
         """Why a model cannot be used here, empty if it can."""
@@ -128,7 +127,7 @@ class ModelMind:
             model=selection.model,
             system=self._system.text(),
             entries=context.entries(session.exchanges, turn.entries),
-            tools=self._specs(turn),
+            tools=self._guard.offered(session, turn),
             params=registry.params(self._config, selection),
             runtime=context.runtime_block(self._clock(), key.channel, key.chat, sender),
             cache_key=session.key,
@@ -136,16 +135,13 @@ class ModelMind:
             stream=self._config.agents.defaults.stream,
         )
 
-    def _specs(self, turn: Turn) -> tuple[ToolSpec, ...]:
-        return self._tools.specs(owner=self._owns(turn.principal))
-
     def _leaving(self, session: Session, turn: Turn, selection: Selection, system: str, *, refused: bool = False) -> int:
-        fixed = len(system) + sum(len(tool.schema) + len(tool.description) for tool in self._specs(turn))
+        fixed = len(system) + sum(len(tool.schema) + len(tool.description) for tool in self._guard.offered(session, turn))
         window = registry.context_window(self._config, selection)
         budget = context.Budget(self._config.agents.defaults.memory_window, window * context.WINDOW_SHARE, fixed)
         return context.keep_from(session.exchanges, turn.entries, budget, refused=refused)
 
-    def _answered(self, turn: Turn, completion: Completion) -> ev.ModelAnswered:
+    async def _answered(self, session: Session, turn: Turn, completion: Completion) -> ev.ModelAnswered:
         named = [call for call in completion.calls if call.name]
         calls = tuple(
             Call(
@@ -158,9 +154,11 @@ class ModelMind:
             )
             for index, call in enumerate(named)
         )
-        reply = Reply(completion.text, calls, completion.thinking, completion.usage, completion.model)
-        nameless = len(completion.calls) - len(named)
-        return ev.ModelAnswered(turn.number, turn.step, self._clock(), reply, nameless, length=completion.finish is Finish.LENGTH)
+        tainted = self._guard.tainted(session, turn)
+        reply = Reply(completion.text, calls, completion.thinking, completion.usage, completion.model, tainted)
+        reply, asks = (reply, ()) if turn.last_call else await self._guard.judge(session, turn, reply)
+        nameless, length = len(completion.calls) - len(named), completion.finish is Finish.LENGTH
+        return ev.ModelAnswered(turn.number, turn.step, self._clock(), reply, nameless, length, asks)
 
 
 def _show_delta(delta: Delta, turn: Turn, show: Show) -> None:

@@ -110,6 +110,23 @@ class Post:
                 del self._waits[key]
 
 
+@attrs.define
+class Later:
+    """The way to chats for what runs beside turns: what it says is owed with the line of its end, and comes then."""
+
+    _session: str
+    _errand: str
+    _clock: Callable[[], float]
+    owed: list[Owed] = attrs.field(factory=list, init=False)
+
+    async def send(self, letter: Letter) -> Result:
+        """See `nanobot.tools.port.Post`."""
+        to = self._session if letter.to is None else str(letter.to)
+        name = f"{self._session}/{self._errand}.{len(self.owed)}"
+        self.owed.append(Owed(name, to, letter.text, self._clock(), letter.attachments, self._session))
+        return Result("Queued.")
+
+
 def fate_of(request: str, session: Session, now: float) -> Result | None:
     """What the session that sends it knows of a message; None while it is on its way, or not here yet."""
     for letter in session.dead:

@@ -1,9 +1,7 @@
 """Questions to a session that need more than its state: `/status`, `/model`, `/sessions`, and orders to the house.
 
-Fills the `Errands` port. An order (`/restart`, `/pairing`) is the owner's, and whoever runs the house says what it does. As a
+An order (`/restart`, `/pairing`) is the owner's, and whoever runs the house says what it does. As a
 question is asked again after a crash, what an order does for good it does `afterwards`: when its answer is on disk.
-
-Consolidation has no owner yet: nothing asks for it, and if a journal of a later version did, it says so in its format.
 """
 
 from __future__ import annotations
@@ -13,15 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 
 from nanobot.agent.mind import ModelMind
-from nanobot.agent.post import Post
 from nanobot.errors import ConfigError
 from nanobot.journal.survey import Seen
 from nanobot.messages import Principal, SessionKey
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.ports import Adopted, Progress
-from nanobot.session.state import Errand, Owed, Session, Span
+from nanobot.session.state import Errand, ErrandKind, Session
 
+OPEN = {
+    ErrandKind.QUESTION: "Being answered",
+    ErrandKind.APPROVAL: "Waits for the owner's word (/approve ID, /deny ID), or runs",
+    ErrandKind.BACKGROUND: "In the background",
+}
 MOST_LISTED = 20
 """Sessions that `/sessions` shows, the latest first; `nanobot sessions list` has them all."""
 
@@ -45,7 +47,6 @@ class Questions:
     mind: ModelMind
     survey: Callable[[], Awaitable[tuple[Seen, ...]]]
     clock: Callable[[], float]
-    post: Post
     owns: Callable[[str], bool]
     """Whether a principal owns this assistant."""
     orders: Mapping[str, Order] = {}
@@ -53,7 +54,7 @@ class Questions:
     _afterwards: dict[tuple[str, str], Callable[[], None]] = attrs.field(factory=dict, init=False)
     """By session and errand."""
 
-    async def run(self, session: Session, errand: Errand) -> ev.ErrandEnded:
+    async def answer(self, session: Session, errand: Errand) -> ev.ErrandEnded:
         match errand.text:
             case "/status":
                 text = self._status(session)
@@ -64,12 +65,6 @@ class Questions:
             case line:
                 text = await self._ordered(session, errand, *line.partition(" ")[::2])
         return ev.ErrandEnded(errand.id, self.clock(), text)
-
-    async def pay(self, session: Session, owed: Owed) -> ev.PaidTo:
-        return await self.post.pay(session, owed)
-
-    async def consolidate(self, session: Session, span: Span) -> ev.Consolidated | ev.ConsolidationFailed:
-        return ev.ConsolidationFailed(self.clock(), "consolidation is not there yet")
 
     def watch(self, key: str, progress: Progress) -> None:
         if self._afterwards and isinstance(progress, Adopted):
@@ -107,7 +102,7 @@ class Questions:
         ]
         lines += [f"Waiting: {said.text[:80]}" for said in session.inbox]
         lines += [f"Not delivered yet: {p.outbound.text[:80]} ({p.error or 'on its way'})" for p in session.outbox]
-        lines += [f"Open: {e.id} {e.text[:80]}" for e in session.errands if e.text != "/status"]
+        lines += [f"{OPEN[e.kind]}: {e.id} {e.title}" for e in session.errands if e.text != "/status"]
         lines += [f"Owed to {owed.to}: {owed.text[:80]}" for owed in session.owed]
         lines += [f"Given up: {d.outbound.text[:80]} ({d.reason})" for d in session.dead[-3:]]
         lines += [f"Perhaps delivered twice: {out.text[:80]}" for out in session.doubled[-3:]]

@@ -11,6 +11,8 @@ Contract of a channel:
 * `port.alive()` is called on proof of traffic (an answered heartbeat, a completed long poll), never on hope.
 * Cancelled, it leaves nothing behind: no task, thread, socket or process.
 * `send` may be called by many tasks at once, only while it is up; its deadline is the caller's scope.
+* A pressed button (`Part.buttons`) arrives as a message like any other: `Arrived` with what it says as `text`, who pressed it as
+  `user`, the id of the press, which stays the same when the network tells of it again, and `mentioned`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import trio
 
 from nanobot.channels.splitting import utf16_units
 from nanobot.errors import NanobotError
-from nanobot.messages import DEFAULT_ACCOUNT, MessageId, Outbound, Receipt, SessionKey
+from nanobot.messages import DEFAULT_ACCOUNT, Button, MessageId, Outbound, Receipt, SessionKey
 from nanobot.supervise.policy import ChildFailed
 
 # --- what goes wrong
@@ -91,6 +93,15 @@ class Limits:
     """Seconds without proof of traffic after which the connection counts as dead; None: it gives no proof."""
     media_bytes: int = 20_000_000
     """Of one file that arrives; larger ones are named in the text and not fetched."""
+    buttons: int = 0
+    """Most buttons of one message; 0: the network has none."""
+    button_bytes: int = 64
+    """Most that a button brings back when it is pressed; Telegram's, the least of those that are planned for."""
+
+    def fit(self, buttons: tuple[Button, ...]) -> tuple[Button, ...]:
+        """All of them or none: a choice that can only be made in part would be another one."""
+        short = all(len(button.says.encode()) <= self.button_bytes for button in buttons)
+        return buttons if short and len(buttons) <= self.buttons else ()
 
 
 @attrs.frozen
@@ -140,10 +151,12 @@ class Part:
     count: int = 1
     draft: str = ""
     """The network's id of the draft that streamed this answer: the first part takes its place. Empty: none."""
+    buttons: tuple[Button, ...] = ()
+    """To be shown below the last part, if the network has any; the text says what to write instead."""
 
     @property
     def last(self) -> bool:
-        """Files go with the last part."""
+        """Files and buttons go with the last part."""
         return self.index == self.count - 1
 
 

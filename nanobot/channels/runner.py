@@ -105,7 +105,8 @@ class Runner:
         if len(texts) > 1 and not pending.parts:
             return ev.SplitInto(out.id, texts)
         draft = await self.sketches.draft_for(session.key, out.id) if part == 0 else ""
-        message = Part(SessionKey.parse(session.key), out, texts[part], part, len(texts), draft)
+        buttons = life.limits.fit(out.buttons) if part == len(texts) - 1 else ()
+        message = Part(SessionKey.parse(session.key), out, texts[part], part, len(texts), draft, buttons)
         end = await self._attempt(life, message)
         if isinstance(end, ev.PartDelivered | ev.SendRefused):
             self.sketches.settle(session.key, out.id)

@@ -67,7 +67,8 @@ class Desk(Protocol):
         ...
 
     async def history(self, key: SessionKey, before: int | None, most: int) -> frames.History:
-        """The newest `most` exchanges, or those before the ordinal `before`; with the open turn where it is the newest.
+        """The newest `most` exchanges, or those before the ordinal `before`; with the open turn and the open questions where it
+        is the newest.
 
         Makes no session. Raises: NanobotError for one that cannot be read.
         """
@@ -81,7 +82,7 @@ class Desk(Protocol):
 class WebChannel:
     """See the module."""
 
-    limits = Limits(keyed=True, sends=SENDS)
+    limits = Limits(keyed=True, sends=SENDS)  # and no limit of buttons: they go with the whole message, which is never split
 
     def __init__(self, desk: Desk, admits: Callable[[str], Awaitable[bool]], clock: Callable[[], float] = time.time) -> None:
         """`admits`: whether a token is the page's; takes its time over a wrong one."""

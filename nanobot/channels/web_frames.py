@@ -14,8 +14,8 @@ import attrs
 
 from nanobot.channels.port import DeltaSign, Sign, StateSign, ToolSign, VoidSign
 from nanobot.errors import NanobotError
-from nanobot.messages import Outbound, SessionKey
-from nanobot.wire import JsonObject
+from nanobot.messages import Button, Outbound, SessionKey
+from nanobot.wire import Json, JsonObject
 
 ID_CHARS = 128
 CHAT_CHARS = 64
@@ -162,10 +162,20 @@ class Item:
 
 
 @attrs.frozen
+class Question:
+    """Something with buttons that is not answered yet, and stands outside of the exchanges."""
+
+    text: str
+    buttons: tuple[Button, ...]
+
+
+@attrs.frozen
 class History:
     """A stretch of a conversation, oldest first; whole exchanges. Empty: there is nothing (earlier)."""
 
     items: tuple[Item, ...] = ()
+    questions: tuple[Question, ...] | None = None
+    """All that are open; None where the stretch is not the newest."""
 
 
 def wire_id(key: SessionKey, outbound: Outbound) -> str:
@@ -196,13 +206,18 @@ def message(key: SessionKey, outbound: Outbound) -> str:
     }
     if outbound.failed:
         frame["failed"] = True
+    if outbound.buttons:
+        frame["buttons"] = _buttons(outbound.buttons)
     if outbound.attachments:
         frame["media"] = [{"name": file.name, "mime": file.mime, "size": file.size} for file in outbound.attachments]
     return json.dumps(frame)
 
 
 def history(chat: str, past: History) -> str:
-    return json.dumps({"type": "history", "chat": chat, "items": [_item(item) for item in past.items]})
+    frame: JsonObject = {"type": "history", "chat": chat, "items": [_item(item) for item in past.items]}
+    if past.questions is not None:
+        frame["questions"] = [{"text": asked.text, "buttons": _buttons(asked.buttons)} for asked in past.questions]
+    return json.dumps(frame)
 
 
 def sign(chat: str, shown: Sign) -> str:
@@ -218,6 +233,10 @@ def sign(chat: str, shown: Sign) -> str:
             return json.dumps({"type": "void", "chat": chat, "turn": turn})
         case _ as never:
             assert_never(never)
+
+
+def _buttons(buttons: tuple[Button, ...]) -> list[Json]:
+    return [{"label": button.label, "says": button.says} for button in buttons]
 
 
 def _item(item: Item) -> JsonObject:

@@ -19,7 +19,7 @@ import attrs
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from nanobot import __version__
-from nanobot.config.redaction import clean
+from nanobot.config.redaction import clean, clean_tracebacks
 from nanobot.errors import ConfigError, NanobotError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -71,6 +71,7 @@ def build() -> App:
 
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code and raises nothing that a user can cause."""
+    clean_tracebacks()
     try:
         code = build()(list(arguments), exit_on_error=False, print_error=False)
         if sys.stdout is not None:  # closed by whoever started us

@@ -9,13 +9,14 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nanobot.archive.reading import short
-from nanobot.cli import checks_gateway
+from nanobot.cli import checks_gateway, checks_security
 from nanobot.cli.findings import UNREAD, Check, Facts, Finding, bad, ok, warn
 from nanobot.config.text import read
+from nanobot.config.tree import camel, dotted
 from nanobot.errors import ConfigError, JournalError
 from nanobot.journal.disk import RealDisk
 from nanobot.journal.journal import RESERVE
@@ -29,6 +30,8 @@ EARLIEST = 1_767_225_600.0
 AHEAD_S = 86_400.0
 """Seconds that the latest line of a journal may lie in the future: time zones are no excuse, they do not count in it."""
 MOST_NAMED = 5
+SECRET_KEYS = frozenset(["apiKey", "token", "proxy", "extraHeaders"])
+"""Under which a text of the configuration is a secret."""
 
 
 # --- this machine
@@ -218,29 +221,38 @@ def model(facts: Facts) -> Finding:
 
 def keys(facts: Facts) -> Finding:
     """Whether keys stand in the file as they are."""
-    found = _plain_keys(facts.places.config) if facts.places.config.exists() else []
+    path = facts.places.config
+    found = _plain_keys(path) if path.exists() else []
     if not found:
         return ok("none in plain text")
-    spec = BY_NAME.get(normal(found[0]))
-    variable = spec.env[0] if spec and spec.env else f"{normal(found[0]).upper()}_API_KEY"
-    where = ", ".join(f"providers.{name}.apiKey" for name in found)
-    return warn(f'{where} in plain text; better in the environment, and here: "apiKey": "${{{variable}}}"')
+    named = ", ".join(found)
+    if path.stat().st_mode & 0o077:
+        return bad(f"{named} in plain text, and others on this machine can read the file: chmod 600 {shlex.quote(str(path))}")
+    name = found[0].split(".")[1]
+    spec = BY_NAME.get(normal(name)) if found[0].startswith("providers.") else None
+    variable = spec.env[0] if spec and spec.env else f"{normal(name).upper()}_{'API_KEY' if 'apiKey' in found[0] else 'SECRET'}"
+    key = found[0].rpartition(".")[2]
+    return warn(f'{named} in plain text; better in the environment, and here: "{key}": "${{{variable}}}"')
 
 
 def _plain_keys(path: Path) -> list[str]:
-    """The providers whose key is written out."""
+    """The secrets that are written out, by their place."""
     try:
         root = read(path)
     except ConfigError:
         return []
-    providers = root.get("providers") if isinstance(root, dict) else None
-    sections = providers.items() if isinstance(providers, dict) else ()
-    return [name for name, section in sections if _has_plain_key(section)]
+    return list(_written_out(root, ())) if isinstance(root, dict) else []
 
 
-def _has_plain_key(section: Json) -> bool:
-    given = (section.get("apiKey") or section.get("api_key")) if isinstance(section, dict) else None
-    return isinstance(given, str) and "${" not in given
+def _written_out(value: Json, path: tuple[str, ...]) -> Iterator[str]:
+    match value:
+        case str() if value and "${" not in value and ({camel(name) for name in path[-2:]} & SECRET_KEYS):
+            yield dotted(path)
+        case dict():
+            for name, below in value.items():
+                yield from _written_out(below, (*path, name))
+        case _:
+            pass
 
 
 def owners(facts: Facts) -> Finding:
@@ -249,15 +261,6 @@ def owners(facts: Facts) -> Finding:
     if facts.config.gateway.owners:
         return ok(", ".join(facts.config.gateway.owners))
     return warn('only this terminal is the owner; name yourself in chat apps: "gateway": {"owners": ["telegram:12345"]}')
-
-
-def sandbox(facts: Facts) -> Finding:
-    if facts.config is None:
-        return UNREAD
-    if not facts.config.tools.exec.enable:
-        return ok("not needed: exec is off")
-    text = "commands of the assistant run with your rights, without a sandbox"
-    return warn(text + '; to forbid them: "tools": {"exec": {"enable": false}}')
 
 
 CHECKS: Mapping[str, Check] = {
@@ -276,13 +279,21 @@ CHECKS: Mapping[str, Check] = {
     "socket": checks_gateway.control_socket,
     "address": checks_gateway.address,
     "open to all": checks_gateway.open_channels,
+    "allowed hosts": checks_security.allowed_hosts,
+    "groups": checks_security.groups,
+    "own files": checks_security.own_files,
     "sessions": sessions,
     "unfinished": unfinished,
     "earlier files": earlier_files,
     "model": model,
     "keys": keys,
     "owners": owners,
-    "sandbox": sandbox,
+    "policy": checks_security.policy,
+    "approvals": checks_security.approvals,
+    "sandbox": checks_security.sandbox,
+    "command network": checks_security.network,
+    "file tools": checks_security.files,
+    "inner networks": checks_security.inner_networks,
 }
 """In the order in which they are shown: what others depend on comes first."""
 

@@ -57,7 +57,9 @@ def address(facts: Facts) -> Finding:
     if _is_loopback(settings.host):
         return ok(f"{where}, this machine alone")
     if settings.token:
-        return ok(f"{where}, with a token")
+        return warn(
+            f"{where}, open to others, who need the token; nothing is encrypted: better 127.0.0.1, behind a proxy with TLS"
+        )
     return bad(f'{where} is open to others, so it needs a token: "gateway": {{"token": "${{NANOBOT_TOKEN}}"}}')
 
 

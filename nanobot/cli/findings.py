@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import shlex
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import attrs
 
 from nanobot.archive.reading import Reader
 from nanobot.config.paths import Places
-from nanobot.config.schema import Config
+from nanobot.config.schema import Config, ExecConfig
 from nanobot.journal.disk import RealDisk
 
 
@@ -25,6 +26,25 @@ class Verdict(enum.StrEnum):
 class Finding:
     verdict: Verdict
     text: str
+
+
+class Isolation(Protocol):
+    """processes/sandbox.py."""
+
+    @property
+    def sandboxed(self) -> bool: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+def isolation(config: ExecConfig, environ: Mapping[str, str]) -> Isolation:
+    """Starts a command in the sandbox, to see whether it works."""
+    import trio  # noqa: PLC0415 -- 0.3 s, for the one check that needs it
+
+    from nanobot.processes.sandbox import probe  # noqa: PLC0415 -- so does that
+
+    return trio.run(probe, config, environ)
 
 
 @attrs.frozen
@@ -42,6 +62,7 @@ class Facts:
     now: float = 0.0
     """Seconds since the epoch."""
     free_bytes: Callable[[str], int] = RealDisk().free_bytes
+    isolated: Callable[[ExecConfig, Mapping[str, str]], Isolation] = isolation
 
     @property
     def option(self) -> str:

@@ -15,13 +15,11 @@ import attrs
 
 from nanobot.config.load import load
 from nanobot.config.paths import Places, places
-from nanobot.config.redaction import clean, redact
+from nanobot.config.redaction import clean
 from nanobot.config.schema import Config
-from nanobot.config.tree import secrets_of
+from nanobot.config.secrets import protect
 from nanobot.errors import ConfigError, NanobotError
 from nanobot.wire import Json
-
-_SECRET_ENDINGS = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
 class Cancelled(NanobotError):
@@ -96,9 +94,7 @@ def opened(option: Path | None) -> Opened:
     if where.named and not where.written:
         raise ConfigError([f"there is no such file; create it with: nanobot onboard --config {option}"], file=str(option))
     loaded = load(where.config, os.environ)
-    in_environment = (value for name, value in os.environ.items() if name.endswith(_SECRET_ENDINGS))
-    for secret in (*secrets_of(loaded.config), *in_environment):
-        redact(secret)
+    protect(loaded.config, os.environ)
     return Opened(where, loaded.config, loaded.warnings)
 
 

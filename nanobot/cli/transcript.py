@@ -23,6 +23,8 @@ RESULT_CHARS = 800
 
 
 def _who(said: Said) -> str:
+    if said.ours:
+        return "nanobot"
     try:
         return Principal.parse(said.principal).user
     except ValueError:
@@ -197,6 +199,8 @@ def _entries_json(entries: Sequence[Entry]) -> list[Json]:
 
 def _entry_json(entry: Entry) -> JsonObject:
     match entry:
+        case Said(text=text, ours=True):
+            return {"by": "nanobot", "text": text}
         case Said(text=text, at=at, principal=principal, attachments=files):
             names: list[Json] = [{"name": f.name, "mime": f.mime, "size": f.size, "path": f.path} for f in files]
             return {"by": "user", "principal": principal, "at": at, "text": text, "attachments": names}

@@ -62,6 +62,11 @@ class Places:
         return self.data / "pairing.json"
 
     @property
+    def tainted(self) -> Path:
+        """Which files of the workspace hold text of strangers (security/ledger.py)."""
+        return self.data / "tainted.json"
+
+    @property
     def lock(self) -> Path:
         """Held shared by chats in the terminal, exclusively by the gateway."""
         return self.data / "lock"

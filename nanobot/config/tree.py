@@ -159,25 +159,3 @@ def _paths(cls: type, prefix: Path) -> Iterator[Path]:
         yield path
         if isinstance(key.shape, Section):
             yield from _paths(key.shape.cls, path)
-
-
-def secrets_of(section: object) -> Iterator[str]:
-    """Every secret text in a section and below, for the sinks that must not show it."""
-    cls: type = type(section)
-    for key in keys_of(cls):
-        yield from _secrets(getattr(section, key.attribute), key.shape, masked=key.secret)
-
-
-def _secrets(value: object, shape: Shape, *, masked: bool) -> Iterator[str]:
-    if isinstance(value, Secret):
-        yield value.reveal()
-    elif isinstance(value, str) and masked:
-        yield value
-    elif isinstance(shape, Section) and value is not None:
-        yield from secrets_of(value)
-    elif isinstance(shape, Table) and isinstance(value, Mapping):
-        for item in value.values():
-            yield from _secrets(item, shape.item, masked=masked)
-    elif isinstance(shape, Series) and isinstance(value, tuple):
-        for item in value:
-            yield from _secrets(item, shape.item, masked=masked)

@@ -15,6 +15,7 @@ from loguru import logger
 from nanobot import __version__
 from nanobot.archive.reading import Reader
 from nanobot.control import tree
+from nanobot.control.approvals import Approvals
 from nanobot.control.letters import Kind, Letter, UnknownLetter, letters_of, parse_id
 from nanobot.control.wish import Ending, Wish
 from nanobot.errors import JournalError
@@ -38,6 +39,7 @@ class Desk:
     _clock: Callable[[], float]
     _others: Sequence[Callable[[], tuple[Node, ...]]]
     """Nodes of what is neither a child nor a session."""
+    _approvals: Approvals = attrs.field(factory=Approvals)
     on_reload: Callable[[], Awaitable[str]] = attrs.field(init=False)
     address: Callable[[], str] = attrs.field(default=lambda: "", init=False)
     """Of the page, with its token."""
@@ -51,7 +53,7 @@ class Desk:
         children = self._supervisor.nodes()
         nodes = (
             Node("channels", "group", "up", self.since, children=tuple(c for c in children if c.kind == "channel")),
-            tree.sessions_node(self._registry.live(), self._registry.failing(), self.since),
+            self._sessions(),
             Node("services", "group", "up", self.since, children=tuple(c for c in children if c.kind != "channel")),
             tree.journals_node(self._store.writers.stats(), self.since),
             *(node for others in self._others for node in others()),
@@ -59,6 +61,10 @@ class Desk:
         state = "stopping" if self._wish.ended.is_set() else "up" if self.ready else "starting"
         facts = (("process", str(os.getpid())), ("version", __version__))
         return Node("nanobot", "gateway", state, self.since, facts=facts, children=nodes)
+
+    def _sessions(self) -> Node:
+        live = self._registry.live()
+        return tree.sessions_node(live, self._registry.failing(), self.since, self._approvals.asleep(live))
 
     def page(self) -> str:
         return self.address()
@@ -106,6 +112,7 @@ class Desk:
 
     async def release(self, key: SessionKey) -> None:
         await self._registry.release(key)
+        self._approvals.forget(str(key))
 
 
 def _asleep(root: str, awake: frozenset[str]) -> tuple[Session, ...]:

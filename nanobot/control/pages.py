@@ -15,11 +15,13 @@ import trio
 from nanobot.archive.conversation import Past
 from nanobot.archive.reading import Reader, short
 from nanobot.channels.web import NAME, SessionLine
-from nanobot.channels.web_frames import History, Item
+from nanobot.channels.web_frames import History, Item, Question
 from nanobot.errors import JournalError
 from nanobot.messages import Entry, Note, Outbound, Principal, Reply, Said, SessionKey, TurnEnd
+from nanobot.security import approvals
+from nanobot.session.errands import open_approvals
 from nanobot.session.registry import Registry
-from nanobot.session.state import Pending, Session
+from nanobot.session.state import Errand, Pending, Session
 
 MOST_LISTED = 60
 """Conversations in the page's list, the latest first; `nanobot sessions list` has them all."""
@@ -44,7 +46,7 @@ class Pages:
 
     async def history(self, key: SessionKey, before: int | None, most: int) -> History:
         """Raises: JournalError."""
-        work = partial(_history, self._reader, str(key), before, most)
+        work = partial(_history, self._reader, str(key), before, most, self._clock())
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     async def sessions(self) -> tuple[SessionLine, ...]:
@@ -60,15 +62,21 @@ def _in_order(key: SessionKey, outbox: Iterable[Pending]) -> Iterator[tuple[floa
         yield at, key, pending.outbound
 
 
-def _history(reader: Reader, key: str, before: int | None, most: int) -> History:
+def _history(reader: Reader, key: str, before: int | None, most: int, now: float) -> History:
     archive = reader.conversation(key, everything=True)
     if archive is None:
-        return History()
+        return History(questions=() if before is None else None)
     past = [one for one in archive.past if before is None or one.ordinal < before][-most:]
     items = [item for one in past for item in _closed(one)]
-    if before is None:
-        items += _open(archive.session)
-    return History(tuple(items))
+    if before is not None:
+        return History(tuple(items))
+    asked = tuple(_question(errand, now) for errand in open_approvals(archive.session))
+    return History((*items, *_open(archive.session)), asked)
+
+
+def _question(errand: Errand, now: float) -> Question:
+    left = max(0.0, (errand.expires_at or now) - now)
+    return Question(approvals.question(errand, left), approvals.buttons(errand.id))
 
 
 def _closed(past: Past) -> Iterator[Item]:
@@ -94,10 +102,10 @@ def _open(session: Session) -> Iterator[Item]:
 
 def _said(ordinal: int, said: Said) -> Item:
     try:
-        job = Principal.parse(said.principal).user == ""
+        ours = said.ours or Principal.parse(said.principal).user == ""
     except ValueError:
-        job = True
-    return Item(ordinal, "note" if job else "you", said.text, said.at, said.id)
+        ours = True
+    return Item(ordinal, "note" if ours else "you", said.text, said.at, said.id)
 
 
 def _lines(reader: Reader) -> tuple[SessionLine, ...]:

@@ -5,7 +5,7 @@ A file with mistakes changes nothing. What another process needs (folders) is na
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Protocol
 
 import attrs
@@ -33,7 +33,8 @@ class Current:
 
 
 class House(Protocol):
-    def reconfigure(self, config: Config) -> None: ...
+    @property
+    def reconfigure(self) -> Callable[[Config], Awaitable[None]]: ...
 
 
 class Told(Protocol):
@@ -59,15 +60,18 @@ class Reload:
         async with self._alone:
             old, new = self._current.config, await trio.to_thread.run_sync(self._reread)
             self._current.config = new
-            said = [*self._follow(old, new), *[await self._switched(name) for name in _to_switch(old, new)]]
+            said = [
+                *[text async for text in self._follow(old, new)],
+                *[await self._switched(name) for name in _to_switch(old, new)],
+            ]
             return "\n".join(said) or "Nothing has changed."
 
-    def _follow(self, old: Config, new: Config) -> Iterator[str]:
+    async def _follow(self, old: Config, new: Config) -> AsyncIterator[str]:
         """What can be told to those who run."""
         if new.agents.defaults.workspace != old.agents.defaults.workspace:
             yield "agents.defaults.workspace is taken up by the next start: nanobot gateway restart"
         if any(getattr(old, name) != getattr(new, name) for name in MIDDLE):
-            self._house.reconfigure(new)
+            await self._house.reconfigure(new)
             yield "The next model call and the next tool call use the new settings, and so does the next sweep of old files."
         if old.gateway != new.gateway:
             for part in self._of_gateway:

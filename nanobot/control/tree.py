@@ -1,4 +1,4 @@
-"""Sessions and journals as nodes of the live tree. Pure."""
+"""Sessions, what they ask their owner, and journals as nodes of the live tree. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import attrs
 
 from nanobot.journal.writers import WriterStats
 from nanobot.messages import CallState, Note, Said, SessionKey
+from nanobot.security.approvals import buttons
+from nanobot.session.errands import open_approvals
 from nanobot.session.registry import Failing
-from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, Stopping, Thinking
+from nanobot.session.state import AwaitingTool, Consolidating, Errand, Idle, Session, Stopping, Thinking
 from nanobot.supervise.status import Node
 
 MOST_SESSIONS = 100
@@ -18,29 +20,50 @@ MOST_SESSIONS = 100
 SHOWN_CHARS = 80
 
 
-def sessions_node(live: Mapping[str, Session], failing: Mapping[str, Failing], since: float) -> Node:
-    """The group of the sessions that are awake, or fail to be."""
-    nodes = sorted((session_node(session) for session in live.values()), key=_rank)
+def sessions_node(
+    live: Mapping[str, Session],
+    failing: Mapping[str, Failing],
+    since: float,
+    asking: Mapping[str, tuple[Errand, ...]] | None = None,
+) -> Node:
+    """The group of the sessions that are awake, fail to be, or (`asking`) sleep while their owner is asked something."""
+    asking = asking or {}
+    nodes = [session_node(session) for session in live.values()]
     busy = sum(node.state != "idle" for node in nodes)
-    nodes = [*(_failing_node(key, failed) for key, failed in failing.items() if key not in live), *nodes]
+    nodes += [_asleep_node(key, errands) for key, errands in asking.items() if key not in failing]
+    failed = [_failing_node(key, failed, asking.get(key, ())) for key, failed in failing.items() if key not in live]
+    nodes = [*failed, *sorted(nodes, key=_rank)]
     more = (("not shown", str(len(nodes) - MOST_SESSIONS)),) if len(nodes) > MOST_SESSIONS else ()
     facts = (("awake", str(len(live))), ("at work", str(busy)), *more)
     return Node("sessions", "group", "up", since, facts=facts, children=tuple(nodes[:MOST_SESSIONS]))
 
 
-def _rank(node: Node) -> tuple[bool, float]:
-    return node.state == "idle", -node.since
+def _rank(node: Node) -> tuple[bool, bool, float]:
+    return not node.children, node.state == "idle", -node.since
 
 
-def _failing_node(key: str, failed: Failing) -> Node:
-    at, times = failed.times[-1], len(failed.times)
-    return Node(_short(key), "session", "waiting", at, times, failed.why, "to be opened again", failed.until)
+def _failing_node(key: str, failed: Failing, asked: tuple[Errand, ...]) -> Node:
+    at, times, below = failed.times[-1], len(failed.times), tuple(map(_approval_node, asked))
+    return Node(_short(key), "session", "waiting", at, times, failed.why, "to be opened again", failed.until, children=below)
+
+
+def _asleep_node(key: str, errands: tuple[Errand, ...]) -> Node:
+    return Node(_short(key), "session", "idle", 0.0, children=tuple(map(_approval_node, errands)))
+
+
+def _approval_node(errand: Errand) -> Node:
+    what = " ".join(f"{errand.tool} {errand.text}".split())
+    what = what if len(what) <= SHOWN_CHARS else f"{what[: SHOWN_CHARS - 1]}…"
+    answers = " or ".join(button.says for button in buttons(errand.id))
+    facts = (("answer", f"{answers} in a chat of the owner"),)
+    return Node(errand.id, "approval", "waiting", 0.0, waiting=f"the owner's word: {what}", until=errand.expires_at, facts=facts)
 
 
 def session_node(session: Session) -> Node:
-    """What it does, and what it waits for."""
+    """What it does, what it waits for, and what it asks its owner."""
     state, doing, since = _doing(session)
-    node = Node(_short(session.key), "session", state, since, waiting=doing, facts=_facts(session))
+    asked = tuple(map(_approval_node, open_approvals(session)))
+    node = Node(_short(session.key), "session", state, since, waiting=doing, facts=_facts(session), children=asked)
     head = session.outbox[0] if session.outbox else None
     if head is None or not head.error:
         return node

@@ -22,6 +22,7 @@ from nanobot.archive.reading import Reader
 from nanobot.channels.outlet import Channels
 from nanobot.config.paths import Places
 from nanobot.config.schema import Config
+from nanobot.control.approvals import Approvals
 from nanobot.control.children import Children
 from nanobot.control.desk import Desk
 from nanobot.control.orders import Orders
@@ -120,13 +121,15 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
         terminals = Terminals(clock, channels.serves)
         outlets = Outlets(channels, terminals)
         bus = Bus(backlog, notices.tell, clock)
+        approvals = Approvals()
+        await trio.to_thread.run_sync(approvals.read, Reader(str(places.journals)))
         orders = Orders(run.wish, pairing, current, writers, clock)
         async with open_house(
             run.config,
             places,
             run.environ,
             outlets,
-            Watchers(channels, terminals, notices).watch,
+            Watchers(channels, terminals, notices, approvals, access.owns, clock).watch,
             resume_all=True,
             drain_s=gateway.drain_s,
             inherit_fds=(run.lock,),
@@ -141,7 +144,7 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
                 notices.tell(LOST.format(backlog.damaged))
             if not house.resumes:
                 notices.tell(NOT_RESUMED)
-            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes))
+            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes), approvals)
             pages = Pages(house.registry, Reader(house.store.journals.root), clock)
             children = Children(current, places, supervisor, channels, terminals, desk, pages)
             desk.on_reload = Reload(current, run.reread, house, channels, (access, notices), children.switch)

@@ -7,8 +7,8 @@ are put aside then, everything is written, threads and connections are gone. It 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import NoReturn
 
@@ -16,11 +16,15 @@ import attrs
 import trio
 from loguru import logger
 
+from nanobot.agent.beside import Beside
 from nanobot.agent.context import SystemPrompt
+from nanobot.agent.elsewhere import Elsewhere
+from nanobot.agent.guard import Guard
 from nanobot.agent.hands import ToolHands
 from nanobot.agent.mind import ModelMind
 from nanobot.agent.post import Post
 from nanobot.agent.questions import Order, Questions
+from nanobot.agent.workbench import Workbench
 from nanobot.archive.takeover import taken_over
 from nanobot.config.paths import Places, made
 from nanobot.config.schema import Config
@@ -31,8 +35,12 @@ from nanobot.journal.journal import RESERVE, Journals
 from nanobot.journal.store import Store
 from nanobot.journal.writers import Writers, open_writers
 from nanobot.messages import Inbound, Origin, Said
+from nanobot.processes import sandbox
+from nanobot.processes.running import Processes
 from nanobot.providers.client import open_http
 from nanobot.security.access import Access
+from nanobot.security.egress import open_egress
+from nanobot.security.ledger import Ledger
 from nanobot.security.pairing import Pairing
 from nanobot.session import commands
 from nanobot.session import events as ev
@@ -58,7 +66,7 @@ class House:
     clock: Callable[[], float]
     resumes: bool
     """False: it died too often of late, so that nothing that was unfinished was taken up."""
-    reconfigure: Callable[[Config], None]
+    reconfigure: Callable[[Config], Awaitable[None]]
     """The next model call and the next tool call use this."""
     _space_known_until: float = attrs.field(default=0.0, init=False)
 
@@ -105,30 +113,46 @@ async def open_house(
     """The house for as long as the block lasts. Raises: JournalUnwritable, OSError if the data directory cannot be made."""
     made(places.data)
     workspace = made(places.workspace(config))
-    offered = partial(build_tools, environ=environ, inherit_fds=inherit_fds)
+    isolation = await sandbox.probe(config.tools.exec, environ)
     owns = owns or Access(Pairing(places.pairing, logger.error), clock, config.gateway).owns
-    async with open_http() as http, open_writers() as writers:
+    async with open_http() as http, AsyncExitStack() as ways_out, open_writers() as writers:
+        egress = await ways_out.enter_async_context(open_egress(config.tools))
+        offered = partial(build_tools, environ=environ, inherit_fds=inherit_fds)
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
-        tools, post = offered(config), Post(clock)
-        mind = ModelMind(config, environ, http, SystemPrompt(workspace), tools, clock, owns)
-        hands = ToolHands(config, tools, workspace, places, clock, owns, post)
-        questions = Questions(mind, store.survey, clock, post, owns, orders or {})
-        services = Services(mind, hands, outlet, questions, clock, config.agents.defaults.deadlines.turn, keyed)
-        watchers = (questions.watch, post.watch, watch)
+        tools, post, elsewhere, processes = (
+            offered(config, isolation, egress),
+            Post(clock),
+            Elsewhere(clock),
+            Processes(clock=clock),
+        )
+        bench = Workbench(config, workspace, places, Ledger(places.tainted, workspace), processes)
+        guard = Guard(config, tools, bench, clock, owns)
+        mind = ModelMind(config, environ, http, SystemPrompt(workspace), tools, guard, clock)
+        hands = ToolHands(config, tools, bench, guard, clock, owns, post)
+        orders = {"/approve": elsewhere.approve, "/deny": elsewhere.deny, **(orders or {})}
+        beside = Beside(Questions(mind, store.survey, clock, owns, orders), hands, processes, post, clock)
+        services = Services(mind, hands, outlet, beside, clock, config.agents.defaults.deadlines.turn, keyed)
+        watchers = (beside.watch, post.watch, watch)
         earlier = partial(taken_over, workspace=workspace, data=places.data)
 
-        def reconfigure(new: Config) -> None:
-            nonlocal config
-            config, tools = new, offered(new)
-            mind.reconfigure(new, tools)
-            hands.reconfigure(new, tools)
+        async def reconfigure(new: Config) -> None:
+            nonlocal config, isolation, egress
+            if new.tools.exec != config.tools.exec:
+                isolation = await sandbox.probe(new.tools.exec, environ)
+            if (new.tools.web, new.tools.ssrf_whitelist) != (config.tools.web, config.tools.ssrf_whitelist):
+                egress = await ways_out.enter_async_context(open_egress(new.tools))  # the old one serves what it has begun
+            config, tools = new, offered(new, isolation, egress)
+            bench.reconfigure(new)
+            for part in (guard, mind, hands):
+                part.reconfigure(new, tools)
             registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))
 
         with starts.counted(places.data, clock()) as resume:
             registry = Registry(store, services, _limits(config), partial(_tell_all, watchers), earlier, resume=resume)
-            post.sessions = registry
+            post.sessions = elsewhere.sessions = registry
             async with trio.open_nursery() as nursery:
+                await nursery.start(processes.run)
                 await nursery.start(partial(registry.run, resume_all=resume_all))
                 nursery.start_soon(_sweep_daily, writers, lambda: sweep_all(places, config.retention, clock()))
                 try:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from nanobot.config import foreign
 from nanobot.config.codec import unstructure
-from nanobot.config.schema import Config, Secret
+from nanobot.config.schema import Config, Secret, ToolsConfig
 from nanobot.config.tree import Anything, Choice, Key, Leaf, Section, Series, Shape, Table, keys_of
 from nanobot.guide.transitions import Moves, explore
+from nanobot.processes.sandbox import Isolation
 from nanobot.providers.services import SPECS, Kind, Spec
+from nanobot.security import policy
+from nanobot.security.egress import Egress
 from nanobot.session.commands import TABLE
 from nanobot.session.state import AwaitingTool, Consolidating, Idle, Stopping, Thinking
 from nanobot.tools.registry import build_tools
@@ -54,7 +57,7 @@ def _section(cls: type, path: str, title: str) -> Iterator[str]:
         if inner is None:
             yield f"- `{name}`: {_kind(key)}, default {_default(defaults[key.name])}. {key.help}"
         else:
-            step = f"{name}.NAME" if isinstance(key.shape, Table) else name
+            step = f"{name}.NAME" if isinstance(key.shape, Table) else f"{name}[]" if isinstance(key.shape, Series) else name
             yield f"- `{name}`: see `{step}` below. {key.help}"
             below.append((step, key.help, inner))
     yield ""
@@ -64,7 +67,7 @@ def _section(cls: type, path: str, title: str) -> Iterator[str]:
 
 def _inner(shape: Shape) -> type | None:
     match shape:
-        case Section(cls) | Table(Section(cls)):
+        case Section(cls) | Table(Section(cls)) | Series(Section(cls)):
             return cls
         case _:
             return None
@@ -102,7 +105,8 @@ def _default(value: Json) -> str:
 
 def tools() -> str:
     """Each tool with its parameters."""
-    return "\n".join(line for spec in build_tools(Config()).specs() for line in _tool(spec.name, spec.description, spec.schema))
+    tools = build_tools(Config(), Isolation(sandboxed=True), Egress(ToolsConfig()))
+    return "\n".join(line for spec in tools.specs() for line in _tool(spec.name, spec.description, spec.schema))
 
 
 def _tool(name: str, description: str, schema: str) -> Iterator[str]:
@@ -142,6 +146,18 @@ def foreign_keys() -> str:
 
 def slash_commands() -> str:
     return "\n".join(f"- `{name}`: {text}" for name, text in TABLE.items())
+
+
+def policy_table() -> str:
+    """What a tool may do for whom: a cell is clean / tainted, one word where both are the same."""
+    columns = ["owner", "paired", "group", "scheduled"]
+    rows = [f"| | {' | '.join(columns)} |", "|---" * 5 + "|"]
+    for name, cells in policy.TABLE.items():
+        pairs = [cells[at : at + 2] for at in range(0, len(cells), 2)]
+        told = [clean if clean == tainted else f"{clean} / {tainted}" for clean, tainted in pairs]
+        shown = name if name.startswith("(") else f"`{name}`"
+        rows.append(f"| {shown} | {' | '.join(told)} |")
+    return "\n".join(rows)
 
 
 # --- the session machine
@@ -188,6 +204,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "foreign_keys": foreign_keys,
     "slash_commands": slash_commands,
     "machine": machine,
+    "policy_table": policy_table,
 }
 
 if __name__ == "__main__":

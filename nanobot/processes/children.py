@@ -1,10 +1,11 @@
 """Child processes that die with their scope and with us, kill -9 included.
 
-`open_child` starts a command inside the wrapper `lifeline.py` (which see) and ends it, whatever it has started and wherever
-that went, when the body ends or is cancelled: first TERM to the command's group through the wrapper, a grace, then the
-lifeline pipe is closed, at which the wrapper kills every descendant, then KILL for what is left. The end is shielded and
-bounded by `END_S`; after it no process, zombie or descriptor of the child remains, or a warning in
-the log says which. A child is never killed past its wrapper: what called setsid would live on.
+`open_child` starts a command inside a wrapper (lifeline.py, which see, as the spawner.py of this process forks it) and ends
+it, whatever it has started and wherever that went, when the body ends or is cancelled: first TERM to the command's group
+through the wrapper, a grace, then its lifeline ends, at which the wrapper kills every descendant, then the spawner kills the
+wrapper and what that leaves, then KILL for what is left in its session. The end is shielded and bounded by `END_S`; after it
+no process, zombie or descriptor of the child remains, or a warning in the log says which. A child is never killed past its
+wrapper: what called setsid would live on. What becomes of the spawner is nothing to children that run.
 
 `run` is the common case on top: one command, its output captured with bounds. Deadlines are the caller's scopes.
 
@@ -13,11 +14,10 @@ The environment of a child is an allow list (`clean_env`): what is not named the
 
 from __future__ import annotations
 
+import errno
 import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -25,14 +25,17 @@ import trio
 from loguru import logger
 
 from nanobot.config.schema import ExecConfig
-from nanobot.processes import lifeline
+from nanobot.processes import lifeline, spawning
+from nanobot.processes.spawning import Request, Wrapper
 
 GRACE_S = 0.5
 """From TERM to KILL: `/stop` promises a second."""
 KILL_S = 2.0
 """For the kernel to take down what got KILL; a process that waits for a disk or a network file system may need longer."""
-END_S = GRACE_S + 3 * KILL_S + 1.0
-"""For all of an end at its worst: wrapper asked, wrapper left to it, its family killed, itself killed."""
+END_S = GRACE_S + 5 * KILL_S + 1.0
+"""For all of an end at its worst: wrapper asked, left to it, wrapper killed, spawner killed, session killed, wrapper again."""
+ATTEMPTS = 2
+"""Spawners that a start tries: one that was killed or is stuck shows only when it is used."""
 DRAIN_S = 0.2
 """After the end of a command: output that a stranger with our pipe may still write is not waited for longer."""
 CHUNK = 65536
@@ -54,7 +57,7 @@ def clean_env(config: ExecConfig, environ: Mapping[str, str]) -> dict[str, str]:
 class Child:
     """A running command. Its streams are closed with its scope."""
 
-    _process: trio.Process
+    _wrapper: Wrapper
     stdin: trio.abc.SendStream | None
     stdout: trio.abc.ReceiveStream
     """Standard output; standard error too where merged."""
@@ -63,16 +66,15 @@ class Child:
     @property
     def pid(self) -> int:
         """Process id of the wrapper, which is also the session that the command starts in."""
-        return self._process.pid
+        return self._wrapper.pid
 
     async def wait(self) -> int:
         """Wait until the command and everything it started is gone. Returns its exit status, 128 + n for signal n."""
-        code = await self._process.wait()
-        return code if code >= 0 else 128 - code
+        return await self._wrapper.ended()
 
     def terminate(self) -> None:
         """Ask the command's process group to end (TERM)."""
-        self._process.terminate()
+        self._wrapper.terminate()
 
 
 @asynccontextmanager
@@ -91,70 +93,97 @@ async def open_child(
     inherit_fds: descriptors (a lock) that stay open until the last process of it is gone; the command does not see them.
     A program that cannot be run shows as status 126 or 127 and a line of output, as in a shell.
 
-    Raises: OSError where not even the wrapper can be started (no folder `cwd`, no processes or descriptors left).
+    Raises: OSError where nothing can be started (no folder `cwd`, too long a command or environment, no processes or
+    descriptors left). ValueError where `argv` or `env` hold what cannot be passed on, such as a null byte.
     """
+    request = Request.of(argv, cwd, env)
+    with ExitStack() as ours, ExitStack() as theirs:
+        into, to_child = _pipe(theirs, ours, to_child=True) if stdin else (_nothing(theirs), None)
+        out, from_child = _pipe(theirs, ours)
+        err, errors = (out, None) if merged else _pipe(theirs, ours)
+        wrapper = await _start(request, (into, out, err, *inherit_fds))
+        theirs.close()
+        try:
+            yield Child(wrapper, to_child, from_child, errors)
+        finally:
+            with trio.move_on_after(END_S, shield=True):
+                await _end(wrapper)
+
+
+def _nothing(theirs: ExitStack) -> int:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    theirs.callback(os.close, fd)
+    return fd
+
+
+def _pipe(theirs: ExitStack, ours: ExitStack, *, to_child: bool = False) -> tuple[int, trio.lowlevel.FdStream]:
+    """Their end and ours."""
     read, write = os.pipe()
-    held = (read, *inherit_fds)
-    wrapper = [sys.executable, "-I", "-S", lifeline.__file__, ",".join(map(str, held)), *argv]
+    their_end, our_end = (read, write) if to_child else (write, read)
+    theirs.callback(os.close, their_end)
+    stream = trio.lowlevel.FdStream(our_end)
+    ours.callback(stream.close)
+    return their_end, stream
+
+
+async def _start(request: Request, fds: Sequence[int]) -> Wrapper:
+    """Raises: OSError. Whatever it raises, Cancelled too, nothing is left of the attempt."""
+    for _ in range(ATTEMPTS):
+        wrapper = Wrapper.of(await spawning.ready())
+        begun = False
+        try:
+            await wrapper.start(request, fds)
+        except spawning.UnansweredError:
+            wrapper.spawner.give_up()
+        else:
+            begun = True
+            return wrapper
+        finally:
+            if not begun:
+                with trio.move_on_after(END_S, shield=True):
+                    await _end(wrapper)
+        if wrapper.pid:  # it came late and may have run the command, which must not run twice
+            break
+    raise OSError(errno.ECHILD, "the process that starts commands does not answer", request.program)
+
+
+async def _end(wrapper: Wrapper) -> None:
     try:
-        process = await trio.lowlevel.open_process(
-            wrapper,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-            pass_fds=held,
-        )
-    except BaseException:
-        os.close(write)
-        raise
+        if wrapper.started:
+            wrapper.terminate()
+            with trio.move_on_after(GRACE_S):
+                await wrapper.ended()
+        for step in (wrapper.hang_up, wrapper.kill, wrapper.spawner.give_up):
+            if not wrapper.over:
+                step()
+                with trio.move_on_after(KILL_S):
+                    await wrapper.gone()
+        if wrapper.pid and (wrapper.status is None or not wrapper.over):
+            await _end_session(wrapper)
     finally:
-        os.close(read)
-    assert process.stdout is not None
-    child = Child(process, process.stdin, process.stdout, process.stderr)
-    try:
-        yield child
-    finally:
-        with trio.move_on_after(END_S, shield=True):
-            await _end(process, write)
+        wrapper.close()
 
 
-async def _end(process: trio.Process, lifeline_fd: int) -> None:
-    with trio.move_on_after(GRACE_S):
-        if process.poll() is None:
-            process.terminate()
-            await process.wait()
-    os.close(lifeline_fd)
-    with trio.move_on_after(KILL_S):
-        await process.wait()
-    code = process.poll()
-    if code is None or code < 0:
-        await _end_without_wrapper(process)
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            await stream.aclose()
-
-
-async def _end_without_wrapper(process: trio.Process) -> None:
-    """The wrapper was killed or is stuck: KILL what is below it or in its session, then itself."""
+async def _end_session(wrapper: Wrapper) -> None:
+    """Its wrapper was killed, perhaps with the spawner, or cannot be killed: KILL what is below it or in its session."""
     left: set[int] = set()
     with trio.move_on_after(KILL_S):
-        while left := _left_of(process.pid):
+        while left := _left_of(wrapper):
             for pid in left:
                 lifeline.kill(pid)
             await trio.sleep(0.01)
-    process.kill()
-    with trio.move_on_after(KILL_S):
-        await process.wait()
-    if left or process.poll() is None:
-        logger.warning("processes of child {} do not end: {}", process.pid, sorted(left) or "its wrapper")
+    if not wrapper.over:
+        lifeline.kill(wrapper.pid)
+        with trio.move_on_after(KILL_S):
+            await wrapper.gone()
+    if left or not wrapper.over:
+        logger.warning("processes of child {} do not end: {}", wrapper.pid, sorted(left) or "its wrapper")
 
 
-def _left_of(wrapper: int) -> set[int]:
-    in_session = {pid for pid, (_, _, session) in lifeline.processes().items() if session == wrapper}
-    return (in_session | set(lifeline.descendants(wrapper))) - {wrapper}
+def _left_of(wrapper: Wrapper) -> set[int]:
+    in_session = {pid for pid, (_, _, session) in lifeline.processes().items() if session == wrapper.pid}
+    below = set() if wrapper.over else set(lifeline.descendants(wrapper.pid))
+    return (in_session | below) - {wrapper.pid}
 
 
 @attrs.define(eq=False)

@@ -127,6 +127,8 @@ def think(request: Request) -> Completion:
     intro = f"{HELLO}\n\n" if first else "Demo: "
     if done:
         return _answer(request, intro + "\n\n".join(map(_report, done)))
+    if said is not None and said.ours:
+        return _answer(request, f"{intro}{said.text}")
     wish = understand(said.text) if said is not None else None
     if wish is None:
         return _answer(request, f"{intro}{_otherwise(said)}")

@@ -15,6 +15,7 @@ from types import ModuleType
 
 import attrs
 
+from nanobot.config.redaction import clean
 from nanobot.providers.payload import BodyTooLong
 from nanobot.providers.port import (
     AuthFailed,
@@ -192,6 +193,6 @@ def _by_status(service: Service, said: Complaint, sentence: Callable[[str], str]
 
 def _sentence(text: str, words: str, lead: str = " It says: ") -> str:
     """With the service's own words, cut to a length, and without anything that looks like a key."""
-    quote = KEY_LIKE.sub("***", " ".join(words.split()))
+    quote = KEY_LIKE.sub("***", clean(" ".join(words.split())))
     whole = f"{text}.{lead}{quote}" if quote else f"{text}."
     return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"

@@ -34,16 +34,16 @@ OUTCOMES: dict[CallState, str] = {
     CallState.STARTED: "This call has no result yet.",
     CallState.CUT: "Stopped before it finished. It may have had effects; check before repeating it.",
     CallState.NOT_RUN: "Not run.",
-    CallState.DEFERRED: "Not finished yet: it goes on in the background, and its end will be told.",
     CallState.UNKNOWN_AFTER_CRASH: (
         "It is not known whether this ran: the process died meanwhile. It may have had effects; check before repeating it."
     ),
 }
-"""What the model is told of a call that has no plain result. `done`, `failed` and `refused` speak for themselves."""
+"""What the model is told of a call that has no plain result. Those of `SPOKEN` speak for themselves."""
 SPOKEN: dict[CallState, str] = {
     CallState.DONE: "(no output)",
     CallState.FAILED: "The call failed.",
     CallState.REFUSED: "The call was refused.",
+    CallState.DEFERRED: "Not finished yet; its end will be told.",
 }
 
 

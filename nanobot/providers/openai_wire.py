@@ -265,7 +265,8 @@ def _said(said: Said, images: Images) -> list[Json]:
     """Images first, then the text with a line for every other file."""
     shown: list[Json] = [_image(images, one) for one in said.attachments if one in images]
     lines = [file_line(one) for one in said.attachments if one not in images]
-    text = "\n".join(filter(None, (visible(said.text), *lines)))
+    said_text = note(said.text) if said.ours else visible(said.text)
+    text = "\n".join(filter(None, (said_text, *lines)))
     if text or not shown:
         shown.append(_text(text or EMPTY))
     return shown

@@ -59,6 +59,7 @@ def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
     )
     if errand.kind is ErrandKind.QUESTION:
         return closed.then(session, lambda s: queue(s, event.text, event.at, (errand.asked_by,)))
+    closed += opened(event.goes_on)
     if event.told:
         return closed
     said = _said(errand, event.text, event.at, attachments=event.attachments, tainted=event.tainted)
@@ -77,10 +78,10 @@ def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept:
     if session.draining:
         return queue(session, sentences.APPROVE_LATER, event.at, (event.id,))
     if yes:
-        started = Plan((r.ErrandStarted(errand.id, event.id),), (RunErrand(errand.id),))
-        return started.then(session, lambda s: queue(s, sentences.APPROVED.format(errand.text), event.at))
+        started, text = Plan((r.ErrandStarted(errand.id, event.id),), (RunErrand(errand.id),)), sentences.APPROVED
+        return started.then(session, partial(queue, text=text.format(errand.title), at=event.at))
     errand = attrs.evolve(errand, asked_by=event.id, started=True)
-    return _close(session, errand, "denied", sentences.DENIED.format(errand.text), accept, at=event.at)
+    return _close(session, errand, "denied", sentences.DENIED.format(errand.title), accept, at=event.at)
 
 
 def answers(errand: Errand) -> bool:
@@ -98,7 +99,7 @@ def expired(session: Session, at: float, accept: Accept) -> Plan:
     plan = NOTHING
     for errand in session.errands:
         if errand.expires_at is not None and errand.expires_at <= at and not errand.started:
-            text = sentences.EXPIRED.format(errand.text)
+            text = sentences.EXPIRED.format(errand.title)
             plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "expired", t, accept, at=at))  # type: ignore[misc]
     return plan
 
@@ -119,14 +120,14 @@ def cut(session: Session, at: float, accept: Accept) -> Plan:
     plan = NOTHING
     for errand in session.errands:
         if errand.started and errand.kind is not ErrandKind.QUESTION:
-            text = sentences.ERRAND_CUT[errand.kind].format(errand.text)
+            text = sentences.ERRAND_CUT[errand.kind].format(errand.title)
             plan += Plan((), (CancelErrand(errand.id),))
             plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "cut", t, accept, at=at))  # type: ignore[misc]
     return plan
 
 
 def _unknown(session: Session, errand: Errand, event: ev.Opened, accept: Accept) -> Plan:
-    text = sentences.ERRAND_UNKNOWN[errand.kind].format(errand.text)
+    text = sentences.ERRAND_UNKNOWN[errand.kind].format(errand.title)
     if event.resume:
         return _close(session, errand, "unknown_after_crash", text, accept, at=event.at)
     closed = Plan((r.ErrandClosed(errand.id, "unknown_after_crash"),))
@@ -138,7 +139,7 @@ def stopped(session: Session, event: ev.Commanded) -> Plan:
     if not session.errands:
         return NOTHING
     closed = sum((stop_one(errand) for errand in session.errands), NOTHING)
-    text = f"Stopped: {', '.join(errand.text for errand in session.errands)}."
+    text = f"Stopped: {', '.join(errand.title for errand in session.errands)}."
     asked = tuple(errand.asked_by for errand in session.errands if answers(errand))
     return closed.then(session, lambda s: queue(s, text, event.at, (event.id, *asked)))
 
@@ -156,4 +157,4 @@ def _close(session: Session, errand: Errand, how: str, text: str, accept: Accept
 def _said(errand: Errand, text: str, at: float, *, attachments: tuple[Attachment, ...] = (), tainted: bool = False) -> Said:
     """Its end as an input, which answers the message by which the owner let it run, or did not."""
     name = errand.asked_by if answers(errand) else MessageId(f"errand:{errand.id}")
-    return Said(name, text, at, errand.principal, attachments, tainted, errand.origin)
+    return Said(name, text, at, errand.principal, attachments, tainted, errand.origin, ours=True)

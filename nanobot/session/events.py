@@ -314,6 +314,8 @@ class ErrandEnded:
     attachments: tuple[Attachment, ...] = ()
     told: bool = False
     promises: tuple[Owed, ...] = ()
+    goes_on: Errand | None = None
+    """What it started and left running."""
 
 
 @attrs.frozen

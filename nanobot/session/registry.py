@@ -145,14 +145,26 @@ class Registry:
 
         Who sleeps and owes is opened; who cannot be is in the log.
         """
-        found: dict[str, Session] = {}
-        for key in [key for key in (*self._places, *self._owing) if key.startswith(f"{channel}:")]:
-            try:
-                found[key] = await self.open(SessionKey.parse(key))
-            except (InUse, JournalError, SessionFailed) as exc:
-                logger.warning("what session {} has to send is not known: {}", key, exc)
+        there = [key for key in (*self._places, *self._owing) if key.startswith(f"{channel}:")]
+        found = {key: session for key in there if (session := await self._opened(key))}
         found |= {key: session for key, session in self.live().items() if key in found}
         return tuple((SessionKey.parse(key), session.outbox) for key, session in found.items() if session.outbox)
+
+    async def find(self, wanted: Callable[[Session], bool]) -> SessionKey | None:
+        """A session that is `wanted`, among those that are awake and those that wait for something."""
+        for key in (*self._places, *self._owing):
+            session = await self._opened(key)
+            if session is not None and wanted(session):
+                return SessionKey.parse(key)
+        return None
+
+    async def _opened(self, key: str) -> Session | None:
+        """The session as it stands; None, with a line in the log, where it cannot be opened."""
+        try:
+            return await self.open(SessionKey.parse(key))
+        except (InUse, JournalError, SessionFailed) as exc:
+            logger.warning("session {} cannot be looked at: {}", key, exc)
+            return None
 
     def wake_channel(self, channel: str, at: float) -> None:
         """Its channel is up: who waited for it sends now."""

@@ -76,7 +76,7 @@ def continue_after(tail: str) -> str:
 
 
 def no_such_request(still_open: Iterable[Errand]) -> str:
-    lines = [f"{errand.id}: {errand.text}" for errand in still_open]
+    lines = [f"{errand.id} {errand.title}" for errand in still_open]
     return "\n".join([NO_SUCH_REQUEST, *(["Open here:", *lines] if lines else [])])
 
 

@@ -272,6 +272,9 @@ class ErrandKind(enum.StrEnum):
     """A subagent or process that outlives its turn; never run again after a crash."""
 
 
+TITLE_CHARS = 80
+
+
 @attrs.frozen
 class Errand:
     """Something that outlives a turn, with its own scope and expiry."""
@@ -279,7 +282,7 @@ class Errand:
     id: ErrandId
     kind: ErrandKind
     text: str
-    """What it does, for people; for a question the command line."""
+    """What it does, whole, for people; for a question the command line."""
     principal: str
     asked_by: MessageId
     """The message that its end answers: what asked for it, then what approved it."""
@@ -293,6 +296,14 @@ class Errand:
     """Of the policy table; with `terms` what an approval is bound to beside the arguments."""
     terms: str = ""
     origin: Origin = Origin.DIRECT
+    tainted: bool = False
+    """Text of strangers stood in the conversation that asked for it."""
+
+    @property
+    def title(self) -> str:
+        """What it does, on one line of a list."""
+        line = " ".join((f"{self.tool}: {self.text}" if self.kind is ErrandKind.APPROVAL else self.text).split())
+        return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import attrs
 import trio
@@ -55,19 +55,29 @@ async def _run(params: EditFile, turn: ToolTurn) -> Result:
 
 
 def _edit(params: EditFile, turn: ToolTurn) -> Result:
-    with workspace.open_file(params.path, turn) as file:
-        found = os.fstat(file.fileno())
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ToolError(f"{params.path} has more than {LARGEST_FILE:,} bytes, too many to edit here. Use exec")
+    with workspace.open_file(params.path, turn) as opened:
+        found = os.fstat(opened.file.fileno())
+        text = _text(opened.file, params.path)
+        tainted = opened.of_strangers()
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ToolError(f"{params.path} is not UTF-8 text (byte {error.start}); edit_file would damage it. Use exec") from error
-    edit = edited(text, params)
+        edit = edited(text, params)
+    except ToolError as error:
+        if tainted:  # it shows lines of the file
+            return Result(f"Error: {error}", tainted=True, failed=True)
+        raise
     workspace.write_file(params.path, turn, edit.text.encode(), unless_changed=found)
     times = "1 place" if edit.count == 1 else f"{edit.count} places"
     return Result(f"Changed {params.path} in {times}{edit.note}")
+
+
+def _text(file: BinaryIO, path: str) -> str:
+    data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ToolError(f"{path} has more than {LARGEST_FILE:,} bytes, too many to edit here. Use exec")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path} is not UTF-8 text (byte {error.start}); edit_file would damage it. Use exec") from error
 
 
 def edited(text: str, params: EditFile) -> Edit:
@@ -216,4 +226,5 @@ EDIT_TOOL = Tool(
     EditFile,
     _run,
     Effect.WRITES,
+    intent=lambda params, turn: workspace.write_intent("edit_file", params.path, turn),
 )

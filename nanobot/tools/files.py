@@ -70,10 +70,10 @@ def read_tool(cap: int) -> Tool[ReadFile]:
     """cap: most characters of a result elsewhere."""
 
     async def run(params: ReadFile, turn: ToolTurn) -> Result:
-        found = await trio.to_thread.run_sync(_read, params, turn, cap * PAGE_FACTOR, abandon_on_cancel=True)
+        found, tainted = await trio.to_thread.run_sync(_read, params, turn, cap * PAGE_FACTOR, abandon_on_cancel=True)
         if isinstance(found, Image):
-            return await trio.to_thread.run_sync(_kept, found, params.path, turn)
-        return Result(found)
+            return attrs.evolve(await trio.to_thread.run_sync(_kept, found, params.path, turn), tainted=tainted)
+        return Result(found, tainted=tainted)
 
     description = (
         "Read a text file, its lines numbered, or look at an image (PNG, JPEG, GIF, WebP). "
@@ -82,18 +82,22 @@ def read_tool(cap: int) -> Tool[ReadFile]:
     return Tool("read_file", description, ReadFile, run, Effect.READS)
 
 
-def _read(params: ReadFile, turn: ToolTurn, page_chars: int) -> str | Image:
-    with workspace.open_file(params.path, turn) as file:
-        start = file.read(SNIFF)
-        if mime := _image_type(start):
-            return _image(file, mime, params.path)
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST_FILE:
-            raise ToolError(f"{params.path} has {size:,} bytes, too many to read here. Use exec with head, tail, sed or grep")
-        encoding = _encoding(start, params.path)
-        file.seek(0)
-        page = read_page(file, params.offset, params.limit, page_chars, encoding)
-    return _rendered(page, params)
+def _read(params: ReadFile, turn: ToolTurn, page_chars: int) -> tuple[str | Image, bool]:
+    """What is there, and whether it is text of strangers."""
+    with workspace.open_file(params.path, turn) as opened:
+        return _content(opened.file, params, page_chars), opened.of_strangers()
+
+
+def _content(file: BinaryIO, params: ReadFile, page_chars: int) -> str | Image:
+    start = file.read(SNIFF)
+    if mime := _image_type(start):
+        return _image(file, mime, params.path)
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST_FILE:
+        raise ToolError(f"{params.path} has {size:,} bytes, too many to read here. Use exec with head, tail, sed or grep")
+    encoding = _encoding(start, params.path)
+    file.seek(0)
+    return _rendered(read_page(file, params.offset, params.limit, page_chars, encoding), params)
 
 
 def _encoding(start: bytes, path: str) -> str:
@@ -200,4 +204,5 @@ WRITE_TOOL = Tool(
     WriteFile,
     _write,
     Effect.WRITES,
+    intent=lambda params, turn: workspace.write_intent("write_file", params.path, turn),
 )

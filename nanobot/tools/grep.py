@@ -20,6 +20,7 @@ from nanobot.messages import Effect
 from nanobot.processes.children import Child, open_child
 from nanobot.security import workspace
 from nanobot.tools import grep_child
+from nanobot.tools.plain import one_line
 from nanobot.tools.port import Result, Tool, ToolTurn
 from nanobot.tools.schema import Arg
 from nanobot.tools.search import NOISE, matches, within_bounds
@@ -74,7 +75,7 @@ async def _grep(params: Grep, turn: ToolTurn, env: Mapping[str, str], inherit_fd
         raise ToolError(f"grep cannot be run now: {error.strerror}") from error
     if feeder.failed is not None:
         raise feeder.failed
-    return _grep_result(bytes(answer), params, feeder.skipped)
+    return _grep_result(bytes(answer), params, feeder)
 
 
 class _Feeder:
@@ -84,6 +85,8 @@ class _Feeder:
         self._params, self._turn = params, turn
         self.failed: ToolError | None = None
         self.skipped = 0
+        self.sent: list[bool] = []
+        """For each file: whether it is text of strangers."""
 
     async def feed(self, child: Child) -> None:
         assert child.stdin is not None
@@ -112,16 +115,18 @@ class _Feeder:
     def _files(self) -> Iterator[tuple[str, bytes]]:
         params, turn = self._params, self._turn
         if workspace.is_file(params.path, turn):
-            with workspace.open_file(params.path, turn) as file:
-                if len(data := file.read(LARGEST_NAMED + 1)) > LARGEST_NAMED:
+            with workspace.open_file(params.path, turn) as opened:
+                if len(data := opened.file.read(LARGEST_NAMED + 1)) > LARGEST_NAMED:
                     raise ToolError(f"{params.path} has more than {LARGEST_NAMED:,} bytes. Use exec with grep")
+                self.sent.append(opened.of_strangers())
             yield params.path, data
             return
         for entry in within_bounds(workspace.listing(params.path, turn, skip=NOISE)):
             if entry.is_file and matches(entry.path, params.glob):
                 data = self._data(entry)
                 if data and b"\0" not in data[:8192]:
-                    yield entry.path, data
+                    self.sent.append(entry.of_strangers())
+                    yield one_line(entry.path), data
 
     def _data(self, entry: workspace.Entry) -> bytes:
         try:
@@ -134,7 +139,7 @@ class _Feeder:
         return data if len(data) <= LARGEST_GREPPED else b""
 
 
-def _grep_result(answer: bytes, params: Grep, skipped: int) -> Result:
+def _grep_result(answer: bytes, params: Grep, feeder: _Feeder) -> Result:
     try:
         found = json.loads(answer)
     except ValueError as error:
@@ -143,6 +148,7 @@ def _grep_result(answer: bytes, params: Grep, skipped: int) -> Result:
         raise ToolError(f"The pattern is not a regular expression: {found['error']}. For plain text use fixed_strings")
     lines: Iterable[str] = found["lines"]
     notes = [f"stopped at {params.head_limit}; narrow the search or raise head_limit"] if found["more"] else []
-    notes += [f"{skipped} large or unreadable files left out"] if skipped else []
+    notes += [f"{feeder.skipped} large or unreadable files left out"] if feeder.skipped else []
     text = "\n".join(line if len(line) <= MATCH_CHARS else f"{line[:MATCH_CHARS]}…" for line in lines) or "No matches"
-    return Result(text + "".join(f"\n({note})" for note in notes))
+    tainted = any(feeder.sent[number] for number in found["files"])
+    return Result(text + "".join(f"\n({note})" for note in notes), tainted=tainted)

@@ -40,36 +40,38 @@ def shown(path: str, lines: list[str], hits: list[int], context: int) -> Iterato
         last = number
 
 
-def search(pattern: re.Pattern[str], mode: str, context: int, limit: int) -> tuple[list[str], bool]:
-    """The lines to show, and whether there was more."""
+def search(pattern: re.Pattern[str], mode: str, context: int, limit: int) -> tuple[list[str], list[int], bool]:
+    """The lines to show, the numbers of the files they are from, and whether there was more."""
     found: list[str] = []
+    files: list[int] = []
     room = limit
-    for path, text in frames():
+    for number, (path, text) in enumerate(frames()):
         lines = text.splitlines()
-        hits = [number for number, line in enumerate(lines) if pattern.search(line)]
+        hits = [at for at, line in enumerate(lines) if pattern.search(line)]
         if not hits:
             continue
         if room == 0:
-            return found, True
+            return found, files, True
+        files.append(number)
         if mode == "content":
             found += shown(path, lines, hits[:room], context)
             if len(hits) > room:
-                return found, True
+                return found, files, True
             room -= len(hits)
         else:
             found.append(path if mode == "files_with_matches" else f"{path}: {len(hits)}")
             room -= 1
-    return found, False
+    return found, files, False
 
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     text = re.escape(request["pattern"]) if request["fixed_strings"] else request["pattern"]
-    answer: dict[str, object] = {"error": "", "lines": [], "more": False}
+    answer: dict[str, object] = {"error": "", "lines": [], "files": [], "more": False}
     try:
         pattern = re.compile(text, re.IGNORECASE if request["case_insensitive"] else 0)
-        lines, more = search(pattern, request["output_mode"], request["context"], request["head_limit"])
-        answer |= {"lines": lines, "more": more}
+        lines, files, more = search(pattern, request["output_mode"], request["context"], request["head_limit"])
+        answer |= {"lines": lines, "files": files, "more": more}
     except (re.error, RecursionError, OverflowError) as error:
         answer["error"] = str(error)
     sys.stdout.write(json.dumps(answer))

@@ -16,7 +16,7 @@ import trio
 from nanobot.errors import ToolError
 from nanobot.messages import Attachment, Effect, SessionKey
 from nanobot.security.workspace import open_file
-from nanobot.tools.port import Letter, Result, Tool, ToolTurn
+from nanobot.tools.port import Intent, Letter, Result, Tool, ToolTurn
 from nanobot.tools.results import write_private
 from nanobot.tools.schema import Arg
 
@@ -28,8 +28,16 @@ LARGEST_FILE = 50 * 1024 * 1024
 @attrs.frozen
 class Message:
     text: Annotated[str, Arg("What to say.")]
-    to: Annotated[str | None, Arg("Another chat, as channel:chat; without it, this chat. Only for the owner.")] = None
+    to: Annotated[str | None, Arg("Another chat, as channel:chat; without it, this chat.")] = None
     attachments: Annotated[tuple[str, ...], Arg("Paths of files to send along.")] = ()
+
+
+def intent(params: Message, turn: ToolTurn) -> Intent:
+    """Raises: ToolError."""
+    to = _chat(params.to, turn)
+    if to is not None:
+        return Intent("message:elsewhere", to.short, f"To {to.short}.")
+    return Intent("message:files" if params.attachments else "message", turn.session.short)
 
 
 async def run(params: Message, turn: ToolTurn) -> Result:
@@ -52,11 +60,7 @@ def _chat(text: str | None, turn: ToolTurn) -> SessionKey | None:
         key = SessionKey.parse(text)
     except ValueError as error:
         raise ToolError(f"to: {error}") from error
-    if key == turn.session:
-        return None
-    if not turn.principal.owner:
-        raise ToolError("only the owner may send messages to other chats; without `to` it goes to this chat")
-    return key
+    return None if key == turn.session else key
 
 
 def _copied(paths: tuple[str, ...], turn: ToolTurn) -> tuple[Attachment, ...]:
@@ -65,8 +69,8 @@ def _copied(paths: tuple[str, ...], turn: ToolTurn) -> tuple[Attachment, ...]:
 
 def _copy(path: str, turn: ToolTurn) -> Attachment:
     """Raises: ToolError."""
-    with open_file(path, turn) as file:
-        data = file.read(LARGEST_FILE + 1)
+    with open_file(path, turn) as opened:
+        data = opened.file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise ToolError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB and is not sent")
     folder, name = turn.media or turn.results, Path(path).name
@@ -86,4 +90,5 @@ MESSAGE_TOOL = Tool(
     Message,
     run,
     Effect.RECORDS,
+    intent=intent,
 )

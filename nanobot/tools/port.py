@@ -9,12 +9,14 @@ temporary file of it behind. It shares no mutable state with other calls: what i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import attrs
 
 from nanobot.messages import Attachment, CallId, Effect, Principal, SessionKey
+from nanobot.processes.running import OwnProcesses
 
 P = TypeVar("P")
 
@@ -61,6 +63,14 @@ class Post(Protocol):
         ...
 
 
+class TaintLedger(Protocol):
+    """Remembers which files hold text of strangers (security/ledger.py). It blocks; paths are resolved."""
+
+    def taints(self, path: Path) -> bool: ...
+
+    def writing(self, path: Path, *, tainted: bool, whole: bool) -> AbstractContextManager[None]: ...
+
+
 @attrs.frozen
 class Intent:
     """What a call would do, as far as policy (security/policy.py) and the person who is asked have to know it."""
@@ -97,6 +107,10 @@ class ToolTurn:
     """Text of strangers stands in the conversation that the call comes from."""
     may_instruct: bool = True
     """May write files that become part of prompts: memory, skills, `SOUL.md` and the like."""
+    ledger: TaintLedger | None = None
+    """None: no file is remembered."""
+    processes: OwnProcesses | None = None
+    """Commands of this session and principal that go on beside its turns."""
     progress: Callable[[str], None] = lambda _line: None
     """A line for whoever watches: never stored, must not block."""
 

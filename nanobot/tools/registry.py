@@ -21,23 +21,27 @@ from nanobot.config.schema import Config
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
 from nanobot.processes.children import clean_env
+from nanobot.processes.sandbox import Isolation
 from nanobot.providers.port import ToolSpec
+from nanobot.security.egress import Egress
+from nanobot.tools.background import KILL_PROCESS, LIST_PROCESSES, WRITE_STDIN
 from nanobot.tools.edit import EDIT_TOOL
 from nanobot.tools.files import WRITE_TOOL, read_tool
 from nanobot.tools.grep import grep_tool
 from nanobot.tools.message import MESSAGE_TOOL
-from nanobot.tools.port import Result, Tool, ToolTurn
+from nanobot.tools.port import Intent, Result, Tool, ToolTurn
 from nanobot.tools.results import capped
 from nanobot.tools.schema import parse, schema_of
 from nanobot.tools.search import FIND_TOOL, LIST_TOOL
 from nanobot.tools.shell import exec_tool
+from nanobot.tools.web import web_fetch_tool
 
 P = TypeVar("P")
+Offers = Callable[[str, Effect], bool]
+"""Whether a tool of that name and effect is offered."""
 HINT = "Change the call accordingly, do not repeat it as it was."
 OWN_PAGES = frozenset(["read_file"])
 """Tools whose results come in pages and are not capped here."""
-EVERYBODYS = frozenset(["message"])
-"""Tools with an effect that are not the owner's alone: by themselves they keep to the chat at hand."""
 
 
 @attrs.frozen
@@ -45,6 +49,7 @@ class Bound:
     """A tool with its parameters class taken in: it runs on JSON text."""
 
     spec: ToolSpec
+    intent: Callable[[str, ToolTurn], Intent]
     run: Callable[[str, ToolTurn], Awaitable[Result]]
     effect: Effect
     timeout_s: float | None
@@ -54,7 +59,11 @@ def bound(tool: Tool[P]) -> Bound:
     async def run(arguments: str, turn: ToolTurn) -> Result:
         return await tool.run(parse(tool.params, arguments), turn)
 
-    return Bound(ToolSpec(tool.name, tool.description, schema_of(tool.params)), run, tool.effect, tool.timeout_s)
+    def intent(arguments: str, turn: ToolTurn) -> Intent:
+        params = parse(tool.params, arguments)
+        return Intent(tool.name, arguments) if tool.intent is None else tool.intent(params, turn)
+
+    return Bound(ToolSpec(tool.name, tool.description, schema_of(tool.params)), intent, run, tool.effect, tool.timeout_s)
 
 
 class Tools:
@@ -65,13 +74,16 @@ class Tools:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._cap = cap
 
-    def specs(self, *, owner: bool = True) -> tuple[ToolSpec, ...]:
-        """What the model is offered when it works for the owner, or for somebody else: two lists that never change."""
-        return tuple(tool.spec for name, tool in self._tools.items() if self.allowed(name, owner=owner))
+    def specs(self, offered: Offers = lambda _name, _effect: True) -> tuple[ToolSpec, ...]:
+        """What the model is offered; the same list for the same `offered`."""
+        return tuple(tool.spec for name, tool in self._tools.items() if offered(name, tool.effect))
 
-    def allowed(self, name: str, *, owner: bool) -> bool:
-        """Whether it may run: others than the owner have what only reads. An unknown name may, and says that there is none."""
-        return owner or name in EVERYBODYS or self.effect_of(name) is Effect.READS
+    def has(self, name: str) -> bool:
+        return name in self._tools
+
+    def intent(self, name: str, arguments: str, turn: ToolTurn) -> Intent:
+        """What a call of a known tool would do. May block. Raises: ToolError."""
+        return self._tools[name].intent(arguments, turn)
 
     def effect_of(self, name: str) -> Effect:
         """An unknown name reads: it will not run."""
@@ -85,12 +97,12 @@ class Tools:
         """Run one call. `arguments` is JSON text as the model wrote it."""
         tool = self._tools.get(name)
         if tool is None:
-            return Result(self._unknown(name, turn), failed=True)
+            return Result(self.unknown(name, list(self._tools)), failed=True)
         result = await _outcome(tool, arguments, turn)
         return result if name in OWN_PAGES and not result.failed else await capped(result, self._cap, turn, name)
 
-    def _unknown(self, name: str, turn: ToolTurn) -> str:
-        there = [spec.name for spec in self.specs(owner=turn.principal.owner)]
+    def unknown(self, name: str, there: Sequence[str]) -> str:
+        """What the model is told that asks for what is not there."""
         near = difflib.get_close_matches(name, there, n=3, cutoff=0.4)
         names = [*near, *(known for known in there if known not in near)]
         return f"There is no tool {name!r}. There are: {', '.join(names) or 'none'}."
@@ -106,13 +118,28 @@ async def _outcome(tool: Bound, arguments: str, turn: ToolTurn) -> Result:
         return Result(f"Error: {tool.spec.name} failed because of a fault in it ({type(error).__name__}). {HINT}", failed=True)
 
 
-def build_tools(config: Config, *, environ: Mapping[str, str] = os.environ, inherit_fds: Sequence[int] = ()) -> Tools:
-    """The tools that the configuration offers. inherit_fds: what child processes hold until they are gone (the data lock)."""
+def build_tools(
+    config: Config,
+    isolation: Isolation,
+    egress: Egress | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    inherit_fds: Sequence[int] = (),
+) -> Tools:
+    """The tools that the configuration offers.
+
+    isolation: what was found of the sandbox. egress: the way out; without one there are no web tools.
+    inherit_fds: what child processes hold until they are gone (the data lock).
+    """
     cap = config.agents.defaults.max_tool_result_chars
     tools: list[Bound] = []
     if config.tools.file.enable:
         tools += [bound(read_tool(cap)), bound(WRITE_TOOL), bound(EDIT_TOOL), bound(LIST_TOOL), bound(FIND_TOOL)]
         tools += [bound(grep_tool(clean_env(config.tools.exec, environ), inherit_fds))]
     if config.tools.exec.enable:
-        tools += [bound(exec_tool(config.tools.exec, environ, cap, inherit_fds=inherit_fds))]
+        tools += [bound(exec_tool(config.tools.exec, environ, cap, isolation=isolation, inherit_fds=inherit_fds))]
+        tools += [bound(WRITE_STDIN), bound(LIST_PROCESSES), bound(KILL_PROCESS)]
+    if config.tools.web.enable and egress is not None:
+        web_fetch = web_fetch_tool(config.tools, egress, cap=cap, environ=environ, inherit_fds=inherit_fds)
+        tools += [bound(web_fetch)]
     return Tools([*tools, bound(MESSAGE_TOOL)], cap)

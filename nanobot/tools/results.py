@@ -15,18 +15,26 @@ import attrs
 import trio
 from loguru import logger
 
+from nanobot.errors import ToolError
 from nanobot.tools.port import Result, ToolTurn
 
 MARKER_CHARS = 400
 """Room for the line between head and tail."""
 
 
-def new_file(turn: ToolTurn, tool: str, suffix: str = ".txt") -> Path:
-    """A name for a full result; the folder is made (0700). Raises: OSError."""
+def new_file(turn: ToolTurn, tool: str, suffix: str = ".txt", *, tainted: bool = False) -> Path:
+    """A name for a full result; the folder is made (0700). What is tainted is noted as such, for who reads it later.
+
+    Blocks. Raises: OSError, and ToolError where it cannot be noted.
+    """
     turn.results.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     turn.results.mkdir(mode=0o700, exist_ok=True)
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", tool)[:40]
-    return turn.results / f"{safe}-{secrets.token_hex(8)}{suffix}"
+    file = turn.results / f"{safe}-{secrets.token_hex(8)}{suffix}"
+    if tainted and turn.ledger is not None:
+        with turn.ledger.writing(file, tainted=True, whole=True):
+            pass
+    return file
 
 
 async def capped(result: Result, cap: int, turn: ToolTurn, tool: str) -> Result:
@@ -34,8 +42,8 @@ async def capped(result: Result, cap: int, turn: ToolTurn, tool: str) -> Result:
     if len(result.text) <= cap:
         return result
     try:
-        file = await trio.to_thread.run_sync(_keep, result.text, turn, tool)
-    except OSError as error:
+        file = await trio.to_thread.run_sync(_keep, result, turn, tool)
+    except (OSError, ToolError) as error:
         logger.error("the full result of {} cannot be kept: {}", tool, error)
         file = None
     half = max(0, cap - MARKER_CHARS) // 2
@@ -50,9 +58,9 @@ def joined(head: str, tail: str, left_out: str, file: Path | None) -> str:
     return f"{head}\n[… {left_out} left out here; the whole text: {where} …]\n{tail}"
 
 
-def _keep(text: str, turn: ToolTurn, tool: str) -> Path:
-    file = new_file(turn, tool)
-    write_private(file, text.encode("utf-8", "replace"))
+def _keep(result: Result, turn: ToolTurn, tool: str) -> Path:
+    file = new_file(turn, tool, tainted=result.tainted)
+    write_private(file, result.text.encode("utf-8", "replace"))
     return file
 
 

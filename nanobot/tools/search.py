@@ -19,6 +19,7 @@ import trio
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
 from nanobot.security import workspace
+from nanobot.tools.plain import one_line
 from nanobot.tools.port import Result, Tool, ToolTurn
 from nanobot.tools.schema import Arg
 
@@ -60,8 +61,10 @@ def _listed(params: ListDir, turn: ToolTurn) -> Result:
     entries = list(islice(workspace.listing(params.path, turn, skip=NOISE, depth=depth), MOST_ENTRIES))
     if not entries:
         return Result(f"({params.path} is empty)")
-    lines = [f"{entry.path}{_mark(entry, params.recursive)}" for entry in entries[: params.max_entries]]
-    return Result("\n".join(lines) + _rest(len(entries), params.max_entries, "entries; list a folder below, or use find_files"))
+    shown = entries[: params.max_entries]
+    lines = [f"{one_line(entry.path)}{_mark(entry, params.recursive)}" for entry in shown]
+    rest = _rest(len(entries), params.max_entries, "entries; list a folder below, or use find_files")
+    return Result("\n".join(lines) + rest, tainted=any(entry.of_strangers() for entry in shown))
 
 
 def _mark(entry: workspace.Entry, recursive: bool) -> str:
@@ -100,19 +103,21 @@ def _found(params: FindFiles, turn: ToolTurn) -> Result:
                 info = entry.stat()
             except OSError:  # gone since it was listed
                 continue
-            found.append((entry.path, info.st_mtime, info.st_size, entry.is_dir))
+            found.append((entry.path, info.st_mtime, info.st_size, entry))
     order = {"name": lambda row: row[0], "modified": lambda row: (-row[1], row[0]), "size": lambda row: (-row[2], row[0])}
     found.sort(key=order[params.sort])
     page = found[params.offset : params.offset + params.limit]
     if not page:
         return Result("Nothing found" + (f" beyond offset {params.offset}" if found else ""))
-    lines = [_found_line(path, modified, size, is_dir) for path, modified, size, is_dir in page]
+    lines = [_found_line(entry, modified, size) for _path, modified, size, entry in page]
     end = params.offset + len(page)
-    return Result("\n".join(lines) + _rest(len(found), end, f"found; go on with offset={end}"))
+    rest = _rest(len(found), end, f"found; go on with offset={end}")
+    return Result("\n".join(lines) + rest, tainted=any(row[3].of_strangers() for row in page))
 
 
-def _found_line(path: str, modified: float, size: int, is_dir: bool) -> str:
-    return f"{path}/" if is_dir else f"{path}  ({size:,} bytes, {datetime.fromtimestamp(modified):%Y-%m-%d %H:%M})"
+def _found_line(entry: workspace.Entry, modified: float, size: int) -> str:
+    name = one_line(entry.path)
+    return f"{name}/" if entry.is_dir else f"{name}  ({size:,} bytes, {datetime.fromtimestamp(modified):%Y-%m-%d %H:%M})"
 
 
 def matches(path: str, glob: str) -> bool:

@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from nanobot.config.redaction import redact
 from nanobot.config.schema import GatewayConfig
 from nanobot.errors import ConfigError
 
@@ -63,6 +64,7 @@ def is_loopback(host: str) -> bool:
 def _usable(token: str, where: str) -> str:
     """A header and a JSON string must be able to carry it."""
     if token and token.isascii() and token.isprintable() and " " not in token:
+        redact(token)
         return token
     raise ConfigError([f"{where}: expected a token of printable ASCII characters without spaces"])
 

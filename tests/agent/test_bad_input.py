@@ -46,9 +46,11 @@ CASES = {
     "cut that stays": Case((Answer("", calls=(CALL,), cut="call"),) * 3, "connection"),
     "garbage": Case((Garbage(),) * 3, "answer"),
     "truncated JSON argument": Case(
-        (Answer("", calls=(ToolCall("list_dir", '{"path": "'),)), WELL), "well again", TurnEnd.ANSWERED, CallState.FAILED
+        (Answer("", calls=(ToolCall("list_dir", '{"path": "'),)), WELL), "well again", TurnEnd.ANSWERED, CallState.REFUSED
     ),
-    "unknown tool": Case((Answer("", calls=(ToolCall("teleport", {}),)), WELL), "well again", TurnEnd.ANSWERED, CallState.FAILED),
+    "unknown tool": Case(
+        (Answer("", calls=(ToolCall("teleport", {}),)), WELL), "well again", TurnEnd.ANSWERED, CallState.REFUSED
+    ),
     "nameless call": Case((Answer("", calls=(ToolCall("", {}),)), WELL), "well again", TurnEnd.ANSWERED),
     "empty answer": Case((Answer(""), WELL), "well again", TurnEnd.ANSWERED),
     "empty to the end": Case((Answer(""),) * 3, "without an answer", TurnEnd.ANSWERED),

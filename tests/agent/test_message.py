@@ -145,23 +145,23 @@ async def says(talk: Talk, text: str, *, owner: bool = False) -> Outbound:
     return talk.replies[-1]
 
 
-async def test_others_than_the_owner_are_offered_what_reads_and_messages_to_their_chat(tmp_path: Path) -> None:
+async def test_others_than_the_owner_are_offered_what_they_may_have(tmp_path: Path) -> None:
     async with talking(tmp_path, [Answer("hi"), Answer("hello")]) as talk:
         await says(talk, "hi")
         await talk.say("hello")
         guest, owner = ([tool["function"]["name"] for tool in asked.body["tools"]] for asked in talk.server.requests)
-    assert guest == ["read_file", "list_dir", "find_files", "grep", "message"]
-    assert set(owner) == {*guest, "write_file", "edit_file", "exec"}
+    assert set(owner) - set(guest) == {"write_file", "edit_file"}
+    assert {"read_file", "exec", "message"} <= set(guest)
 
 
 @pytest.mark.parametrize(
     ("call", "says_what"),
     [
-        (ToolCall("exec", {"command": "touch made"}), "Refused: exec is for the owner of this assistant only."),
-        (ToolCall("write_file", {"path": "made", "content": ""}), "Refused: write_file is for the owner"),
-        (ToolCall("message", {"text": "hi", "to": "cli:direct"}), "Error: only the owner may send messages to other chats"),
+        (ToolCall("exec", {"command": "touch made"}), "Not run yet: it waits for the owner's word"),
+        (ToolCall("write_file", {"path": "made", "content": ""}), "Refused: write_file (write_file) is not for anybody but"),
+        (ToolCall("message", {"text": "hi", "to": "cli:direct"}), "Refused: message (message:elsewhere) is not for anybody but"),
         (ToolCall("message", {"text": "hi", "to": "telegram:7"}), "Delivered."),
-        (ToolCall("fly", {}), "There is no tool 'fly'. There are: read_file, list_dir, find_files, grep, message."),
+        (ToolCall("fly", {}), "There is no tool 'fly'. There are: "),
     ],
 )
 async def test_what_a_model_makes_up_for_somebody_else_is_refused(tmp_path: Path, call: ToolCall, says_what: str) -> None:

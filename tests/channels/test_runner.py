@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from nanobot.channels.life import CONNECT_S
 from nanobot.channels.port import ChannelFailed, Limits, Part, Port, SendLater, SendRefused, SendUnknown, Unreachable
 from nanobot.channels.runner import SEND_S
-from nanobot.messages import Attachment, OutboundId, Receipt
+from nanobot.messages import Attachment, Button, OutboundId, Receipt
 from nanobot.session import events as ev
 from nanobot.session.state import Session
 from nanobot.supervise.asyncio_worker import WorkerClosed
@@ -138,6 +138,30 @@ async def test_a_long_message_is_split_before_anything_is_sent(tmp_path: Path, a
             ("first words", 0, 2, False),
             ("and more", 1, 2, True),
         ]
+
+
+YES_AND_NO = (Button("Yes", "/approve 1"), Button("No", "/deny 1"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "buttons"),
+    [
+        (Limits(text=12, buttons=2), YES_AND_NO),
+        (Limits(text=12), ()),
+        (Limits(text=12, buttons=1), ()),
+        (Limits(text=12, buttons=2, button_bytes=9), ()),
+    ],
+    ids=["fit", "the network has none", "too many", "one is too long"],
+)
+async def test_buttons_go_with_the_last_part_all_or_none(
+    tmp_path: Path, autojump_clock: object, limits: Limits, buttons: tuple[Button, ...]
+) -> None:
+    async with running(tmp_path) as kit:
+        channel = Scripted(limits)
+        await kit.start(channel)
+        for part in range(2):
+            await kit.send("first words and more", part, ("first words", "and more"), buttons=YES_AND_NO)
+        assert [part.buttons for part in channel.sent] == [(), buttons]
 
 
 # --- up and down

@@ -17,7 +17,7 @@ from nanobot.channels.port import DeltaSign, NotTaken, Part, Sign, StateSign, To
 from nanobot.channels.web import ACK_S, AUTH_S, RESTARTING, TRY_AGAIN, UNAUTHORIZED
 from nanobot.channels.web_talk import PENDING
 from nanobot.errors import NanobotError
-from nanobot.messages import Attachment, MessageId, Outbound, OutboundId, SessionKey
+from nanobot.messages import Attachment, Button, MessageId, Outbound, OutboundId, SessionKey
 from tests.fakes.web import TOKEN, House, Tab, house, tab
 from tests.fakes.ws import Gone
 
@@ -263,6 +263,19 @@ async def test_what_a_message_says(home: House) -> None:
     home.say("d", "A reminder")
     plain = await page.next()
     assert plain == {"type": "message", "id": "d/o2", "chat": "d", "replyTo": None, "alsoAnswers": [], "text": "A reminder"}
+
+
+async def test_buttons_go_with_their_message_and_with_the_newest_history(home: House) -> None:
+    page = await reader(home)
+    home.say("c", "May I?", buttons=(Button("Yes", "/approve 1"), Button("No", "/deny 1")))
+    offered = [{"label": "Yes", "says": "/approve 1"}, {"label": "No", "says": "/deny 1"}]
+    assert (await page.next())["buttons"] == offered
+    home.pasts["c"] = frames.History(questions=(frames.Question("May I?", (Button("Yes", "/approve 1"),)),))
+    await page.send("open", chat="c")
+    assert (await page.next())["questions"] == [{"text": "May I?", "buttons": offered[:1]}]
+    home.pasts["c"] = frames.History()
+    await page.send("open", chat="c", before=3)
+    assert "questions" not in await page.expect("history")
 
 
 async def test_a_message_is_delivered_when_it_is_acknowledged(home: House) -> None:

@@ -15,11 +15,14 @@ from pathlib import Path
 import attrs
 import pytest
 
+import nanobot.guide
 from nanobot.cli import live
 from nanobot.cli.checks import CHECKS, examine
 from nanobot.cli.doctor import gather
-from nanobot.cli.findings import Facts, Finding, Verdict
+from nanobot.cli.findings import Facts, Finding, Verdict, bad, ok, warn
+from nanobot.cli.findings import isolation as really
 from nanobot.journal import names
+from nanobot.processes.sandbox import Isolation
 from nanobot.supervise.status import Node
 from tests.cli.command import CommandLine
 from tests.fakes.gateway import STARTED, FakeGateway, listening, tree
@@ -61,7 +64,7 @@ def facts(home: Path, monkeypatch: pytest.MonkeyPatch, **environ: str) -> Facts:
             monkeypatch.delenv(name)
     for name, value in {**ENVIRON, "HOME": str(home), **environ}.items():
         monkeypatch.setenv(name, value)
-    return attrs.evolve(gather(None), now=1_790_100_000.0)
+    return attrs.evolve(gather(None), now=1_790_100_000.0, isolated=lambda *_: Isolation(True), free_bytes=lambda _path: 2**40)
 
 
 def test_nothing_is_wrong(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +116,42 @@ def journals_are_a_file(data: Path) -> None:
         path.unlink()
     (data / "journals" / names.encode(KEY)).rmdir()
     (data / "journals").rmdir()
-    (data / "journals").touch()
+    (data / "journals").touch(mode=0o600)
+
+
+def tools(**settings: object) -> Callable[[Path], None]:
+    return in_file("config.json", changed(tools={"exec": {"enable": False}, **settings}))
+
+
+def web(**settings: object) -> Callable[[Path], None]:
+    return in_file("config.json", changed(channels={"web": settings}))
+
+
+def gateway(**settings: object) -> Callable[[Path], None]:
+    return in_file("config.json", changed(gateway={**OWNED, **settings}))
+
+
+def rule(**settings: object) -> dict[str, object]:
+    return {"decision": "allow", **settings}
+
+
+def wide(name: str, mode: int = 0o644) -> Callable[[Path], None]:
+    def open_up(data: Path) -> None:
+        (path,) = data.glob(name) if "*" in name else [data / name]
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            path.touch()
+        path.chmod(mode)
+
+    return open_up
+
+
+def with_keys(mode: int, **parts: object) -> Callable[[Path], None]:
+    def write(data: Path) -> None:
+        (data / "config.json").write_text(changed(**parts))
+        (data / "config.json").chmod(mode)
+
+    return write
 
 
 WITH_KEY = changed(providers={"openai": {"apiKey": "sk-abcdefghijklmnopqrstuv"}})
@@ -142,10 +180,105 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
     ),
     ("host", in_file("config.json", changed(gateway={**OWNED, "host": "0.0.0.0"})), "address", Verdict.BAD, '"token": "${'),
     ("loose socket", loose_socket, "socket", Verdict.BAD, "chmod 600 "),
-    ("exec", in_file("config.json", changed(tools={})), "sandbox", Verdict.WARN, '"exec": {"enable": false}'),
+    (
+        "hosts",
+        in_file("config.json", changed(gateway={**OWNED, "allowedHosts": ["*"]})),
+        "allowed hosts",
+        Verdict.WARN,
+        "'*' fits no",
+    ),
+    ("groups", web(groupPolicy="open"), "groups", Verdict.WARN, "channels.web.groupPolicy is open"),
+    ("approvals", tools(approvals={"expireS": 8 * 86400}), "approvals", Verdict.WARN, "8 days"),
+    ("network", tools(exec={"network": True}), "command network", Verdict.WARN, "tools.exec.network"),
+    ("unrestricted", tools(restrictToWorkspace=False), "file tools", Verdict.WARN, "tools.restrictToWorkspace is false"),
+    ("all networks", tools(ssrfWhitelist=["0.0.0.0/0"]), "inner networks", Verdict.BAD, "is nearly everything"),
+    ("all of IPv6", tools(ssrfWhitelist=["192.168.0.0/16", "::/0"]), "inner networks", Verdict.BAD, "::/0 is nearly"),
+    ("metadata", tools(ssrfWhitelist=["169.254.169.254/32"]), "inner networks", Verdict.BAD, "keys of this machine"),
+    ("no network", tools(ssrfWhitelist=["10.0.0.0/33"]), "inner networks", Verdict.BAD, "is no network"),
+    ("rule", tools(policy=[rule(tool="exec", who="paired")]), "policy", Verdict.WARN, "tools.policy[0] allows exec for paired"),
+    (
+        "rules",
+        tools(policy=[rule(tool="read_file"), rule(tool="*instructions", who="owner")]),
+        "policy",
+        Verdict.WARN,
+        "tools.policy[1] allows write_file:instructions and edit_file:instructions for owner, tainted, without",
+    ),
+    ("worst rule", tools(policy=[rule()]), "policy", Verdict.BAD, "exec:unsandboxed"),
+    ("token", wide("gateway-token"), "own files", Verdict.BAD, "chmod go= "),
+    ("journals", wide("journals", 0o755), "own files", Verdict.BAD, "journals"),
+    ("a journal", wide("journals/*/*.jsonl", 0o640), "own files", Verdict.BAD, ".jsonl"),
+    ("log", wide("logs/nanobot.log"), "own files", Verdict.BAD, "logs/nanobot.log"),
+    ("another secret", with_keys(0o600, gateway={**OWNED, "token": "hush-hush"}), "keys", Verdict.WARN, "gateway.token in plain"),
 ]
-HIDDEN = {"workspace", "model", "owners", "sandbox", "address", "open to all"}
+HIDDEN = {
+    *("workspace", "model", "owners", "sandbox", "address", "open to all", "allowed hosts", "groups", "policy", "approvals"),
+    *("command network", "file tools", "inner networks"),
+}
 """What is not looked at while the configuration does not load."""
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_keys_that_others_can_read(home: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    with_keys(mode, providers={"mine": {"apiBase": "http://x", "apiKey": "k", "extraHeaders": {"X-A": "b"}}})(home / ".nanobot")
+    found = examine(facts(home, monkeypatch))["keys"]
+    assert found.verdict is Verdict.BAD
+    assert found.text.startswith("providers.mine.apiKey, providers.mine.extraHeaders.X-A in plain text, and others")
+
+
+@pytest.mark.parametrize(
+    ("rules", "verdict"),
+    [
+        ([rule(tool="exec", who="owner", tainted=False)], Verdict.OK),
+        ([rule(tool="web_fetch"), {"tool": "exec", "decision": "deny"}], Verdict.OK),
+        ([rule(tool="exec", who="owner")], Verdict.WARN),
+        ([rule(tool="exec:unsandboxed", who="owner", pattern="git *")], Verdict.BAD),
+    ],
+)
+def test_rules_that_are_not_dangerous_and_those_that_are(
+    home: Path, monkeypatch: pytest.MonkeyPatch, rules: list[dict[str, object]], verdict: Verdict
+) -> None:
+    tools(policy=rules)(home / ".nanobot")
+    assert examine(facts(home, monkeypatch))["policy"].verdict is verdict
+
+
+def test_open_groups_with_rights(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = {"policy": [rule(tool="exec", who="group")]}
+    in_file("config.json", changed(channels={"web": {"groupPolicy": "open"}}, tools=rules))(home / ".nanobot")
+    found = examine(facts(home, monkeypatch))["groups"]
+    assert (found.verdict, "groups may use exec:" in found.text) == (Verdict.BAD, True)
+
+
+NONE = Isolation(False, "it is not installed: install it")
+
+
+@pytest.mark.parametrize(
+    ("isolation", "settings", "expected"),
+    [
+        (Isolation(True), {}, ok("commands run in bubblewrap")),
+        (NONE, {}, warn(f"there is none for commands, so each one asks you: {NONE.reason}")),
+        (NONE, {"sandbox": "bwrap"}, bad(f"no command can run, because tools.exec.sandbox is bwrap and {NONE.reason}")),
+        (NONE, {"enable": False}, ok("not needed: exec is off")),
+    ],
+)
+def test_the_sandbox(
+    home: Path, monkeypatch: pytest.MonkeyPatch, isolation: Isolation, settings: dict[str, object], expected: Finding
+) -> None:
+    in_file("config.json", changed(tools={"exec": settings}))(home / ".nanobot")
+    seen = attrs.evolve(facts(home, monkeypatch), isolated=lambda _config, _environ: isolation)
+    assert examine(seen)["sandbox"] == expected
+
+
+def test_the_sandbox_is_really_tried(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_file("config.json", changed(tools={}))(home / ".nanobot")
+    real = attrs.evolve(facts(home, monkeypatch), isolated=really)
+    assert examine(real)["sandbox"].verdict in (Verdict.OK, Verdict.WARN)
+    without = attrs.evolve(real, environ={**ENVIRON, "PATH": "/nowhere"})
+    assert "install" in examine(without)["sandbox"].text
+
+
+def test_the_guide_has_a_line_for_each_check() -> None:
+    page = (Path(nanobot.guide.__file__).parent / "doctor.md").read_text()
+    assert [name for name in CHECKS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("case", BREAK_FILES, ids=lambda case: case[0])
@@ -249,7 +382,7 @@ def test_a_gateway_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPa
         ({}, Verdict.OK, "127.0.0.1 port 18790, this machine alone"),
         ({"host": "localhost"}, Verdict.OK, "localhost port 18790, this machine alone"),
         ({"host": "::1"}, Verdict.OK, "::1 port 18790, this machine alone"),
-        ({"host": "0.0.0.0", "token": "hush-hush-hush"}, Verdict.OK, "0.0.0.0 port 18790, with a token"),
+        ({"host": "0.0.0.0", "token": "hush-hush-hush"}, Verdict.WARN, "0.0.0.0 port 18790, open to others, who need the token"),
         ({"host": "0.0.0.0", "http": False}, Verdict.OK, "not listened on"),
         ({"host": "house.local"}, Verdict.BAD, "house.local port 18790 is open to others, so it needs a token: "),
     ],

@@ -20,6 +20,7 @@ from nanobot.cli.guide import PAGES, drawable, read, topics
 from nanobot.config.schema import Config
 from nanobot.config.tree import Section, Table, keys_of
 from nanobot.guide import generate
+from nanobot.processes.sandbox import Isolation
 from nanobot.session.commands import TABLE
 from nanobot.tools.registry import build_tools
 from tests.cli.command import CommandLine, process
@@ -84,7 +85,7 @@ def test_every_key_of_the_configuration_is_explained() -> None:
 
 
 def test_every_tool_is_explained() -> None:
-    names = [spec.name for spec in build_tools(Config()).specs()]
+    names = [spec.name for spec in build_tools(Config(), Isolation(sandboxed=True)).specs()]
     assert len(names) >= 7
     assert [name for name in names if f"### `{name}`" not in TEXTS["tools"]] == []
 
@@ -190,6 +191,10 @@ def test_where_it_may_draw(environ: dict[str, str], *, may: bool) -> None:
     assert drawable(environ) is may
 
 
-@pytest.mark.parametrize("arguments", [["guide"], ["guide", "chat"], ["doctor"], ["sessions", "list"]])
+@pytest.mark.parametrize("arguments", [["guide"], ["guide", "chat"], ["sessions", "list"]])
 def test_nothing_heavy_is_imported(tmp_path: Path, arguments: list[str]) -> None:
     assert not imported(*arguments, home=tmp_path) & (HEAVY | {"rich.markdown", "rich.console"})
+
+
+def test_doctor_imports_what_starts_a_command_in_the_sandbox_and_nothing_else_heavy(tmp_path: Path) -> None:
+    assert imported("doctor", home=tmp_path) & (HEAVY | {"rich.markdown", "rich.console"}) <= {"trio", "loguru"}

@@ -11,6 +11,9 @@ import pytest
 
 from nanobot.cli import health, live
 from nanobot.config.paths import places
+from nanobot.control.tree import session_node
+from nanobot.messages import ErrandId, MessageId
+from nanobot.session.state import Errand, ErrandKind, Session
 from nanobot.supervise.status import Node
 from tests.cli.command import CommandLine, process
 from tests.cli.test_config_cmd import SECRET, put
@@ -123,6 +126,18 @@ def test_the_tree_in_lines() -> None:
         "    web       up       3 h    connections 2",
     ]
     assert max(map(len, found)) <= live.WIDTH
+
+
+def test_what_waits_for_the_owner_is_shown_with_the_way_to_answer(nanobot: CommandLine) -> None:
+    errand = Errand(ErrandId("a1b2c3"), ErrandKind.APPROVAL, "rm -rf build", "", MessageId("m"), tool="exec", expires_at=7200.0)
+    node = session_node(Session("telegram:default:42", errands=(errand,)))
+    assert list(live.lines(node, 0.0, 100)) == [
+        "telegram:42  idle            open requests 1",
+        "  a1b2c3     waiting         waits for the owner's word: exec rm -rf build, 2 h more; answer",
+        "                             /approve a1b2c3 or /deny a1b2c3 in a chat of the owner",
+    ]
+    with listening(data(nanobot), FakeGateway(tree(node))):
+        assert "/approve a1b2c3 or /deny a1b2c3" in " ".join(nanobot("status").out.split())
 
 
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import trio
 
-from nanobot.processes import lifeline
+from nanobot.processes import lifeline, spawning
 
 
 def with_tag(tag: str) -> list[int]:
@@ -24,9 +25,9 @@ def with_tag(tag: str) -> list[int]:
 
 
 def descriptors() -> set[str]:
-    """What our open descriptors are, by number and target."""
+    """What our open descriptors are, by number and target; those that tie us to the spawner of children are not counted."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
+    for name in set(os.listdir("/proc/self/fd")) - _ties():
         try:
             found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
         except OSError:  # the listing's own
@@ -34,9 +35,34 @@ def descriptors() -> set[str]:
     return found
 
 
-def children() -> set[int]:
-    """Our child processes, zombies too."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+def children(of: int | None = None) -> set[int]:
+    """Child processes of ours, or of `of`, zombies too. The spawner of children, which ends with the Trio run, is not counted."""
+    tasks = Path(f"/proc/{of or 'self'}/task").iterdir()
+    found = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    return found if (own := _spawner()) is None else found - {own.pid}
+
+
+def _spawner() -> spawning.Spawner | None:
+    try:
+        return spawning.current()
+    except RuntimeError:  # no Trio run, no spawner
+        return None
+
+
+def _ties() -> set[str]:
+    if (found := _spawner()) is None:
+        return set()
+    handle = found._process._pidfd
+    return {str(found._socket.fileno())} | (set() if handle is None else {str(handle.fileno())})
+
+
+async def until_ended(pids: Iterable[int], within: float) -> float:
+    """Wait until these processes have ended; returns the seconds it took. Fails when some live after `within` seconds."""
+    start = time.monotonic()
+    while left := set(pids) & set(lifeline.processes()):
+        assert time.monotonic() - start < within, f"still there: {left}"
+        await trio.sleep(0.005)
+    return time.monotonic() - start
 
 
 async def until_gone(tag: str, within: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ import trio
 from nanobot.agent.questions import Order
 from nanobot.config.load import load
 from nanobot.config.paths import Places, places
+from nanobot.config.schema import Config
 from nanobot.gateway.house import House, open_house
 from nanobot.messages import Attachment, Inbound, MessageId, Outbound, Principal, SessionKey
 from nanobot.session import events as ev
@@ -43,6 +44,7 @@ class Talk:
     house: House
     server: ModelServer
     place: Path
+    config: Config = Config()
     progress: list[Progress] = attrs.field(factory=list)
     replies: list[Outbound] = attrs.field(factory=list)
     network: Network = working
@@ -93,12 +95,13 @@ class Talk:
         self._news.set()
 
 
-def configured(place: Path, wire: str, base: str, **defaults: Any) -> Places:
+def configured(place: Path, wire: str, base: str, owners: Sequence[str] = (), **defaults: Any) -> Places:
     """A data directory whose configuration points at `base`."""
     file = place / "config.json"
     agent = {"provider": wire, "model": "m", "workspace": str(place / "workspace"), "retryDelays": [0.01, 0.01], **defaults}
     sections = {wire: {"apiKey": "k-secret", "apiBase": base}}
-    file.write_text(json.dumps({"configVersion": 1, "agents": {"defaults": agent}, "providers": sections}))
+    root = {"configVersion": 1, "agents": {"defaults": agent}, "providers": sections, "gateway": {"owners": [*owners]}}
+    file.write_text(json.dumps(root))
     return places(file)
 
 
@@ -110,13 +113,14 @@ async def talking(
     wire: str = "openai",
     base: str = "",
     orders: Mapping[str, Order] | None = None,
+    owners: Sequence[str] = (),
     **defaults: Any,
 ) -> AsyncIterator[Talk]:
     """A house on that wire for as long as the block lasts. Leaving checks every request that was made."""
     async with model_server(script) as server:
-        where = configured(place, wire, base or server.base, **defaults)
+        where = configured(place, wire, base or server.base, owners, **defaults)
         talk = Talk(None, server, place)  # type: ignore[arg-type]  # the house needs its outlet first
-        config = load(where.config, {}).config
+        config = talk.config = load(where.config, {}).config
         environ = {"PATH": os.environ["PATH"]}
         async with open_house(config, where, environ, talk, talk.watch, resume_all=True, drain_s=5, orders=orders) as talk.house:
             yield talk

@@ -42,6 +42,8 @@ class Gateway:
     sessions: list[Frame] = attrs.field(factory=list)
     histories: dict[str, list[Frame]] = attrs.field(factory=dict)
     """Items by chat."""
+    questions: dict[str, list[Frame]] = attrs.field(factory=dict)
+    """What is open, by chat."""
     state: Frame = attrs.field(factory=lambda: {"state": "idle"})
     """What is said of a chat when it is opened."""
     accepting: bool = True
@@ -159,8 +161,16 @@ class Gateway:
                 answers = [{"type": "accepted", "id": wanted}]
             case {"type": "open", "chat": chat}:
                 items = [i for i in self.histories.get(chat, []) if i["n"] < frame.get("before", 10**9)]
-                answers = [{"type": "history", "chat": chat, "items": [i for i in items if i["n"] > items[-1]["n"] - EXCHANGES]}]
-                answers += [{"type": "state", "chat": chat, **self.state}] if "before" not in frame else []
+                past: Frame = {
+                    "type": "history",
+                    "chat": chat,
+                    "items": [i for i in items if i["n"] > items[-1]["n"] - EXCHANGES],
+                }
+                if "before" in frame:
+                    answers = [past]
+                else:
+                    past["questions"] = self.questions.get(chat, [])
+                    answers = [past, {"type": "state", "chat": chat, **self.state}]
             case {"type": "ack", "id": wanted}:
                 self.unsettled.pop(wanted, None)
                 answers = []

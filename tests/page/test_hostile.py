@@ -94,10 +94,10 @@ CORPUS = [
 ALLOWED = {
     "tags": """A ARTICLE B BLOCKQUOTE BR BUTTON CODE DEL DETAILS DIV EM FOOTER H3 H4 H5 H6 HR I LI OL P PRE SPAN STRONG SUMMARY
         TABLE TBODY TD TH THEAD TIME TR UL""",
-    "attributes": """aria-busy aria-current aria-hidden aria-label class data-name data-phase data-since data-state data-until
-        datetime href open rel start tabindex target title type""",
-    "classes": """body bot code detail error failed files label language line middle more note restarts right spoken table title
-        tools when word you""",
+    "attributes": """aria-busy aria-current aria-hidden aria-label aria-pressed class data-name data-phase data-since data-state
+        data-until datetime href open rel role start tabindex target title type""",
+    "classes": """body bot choices code detail error failed files label language line middle more note restarts right spoken table
+        title tools when word you""",
     "protocols": "http: https: mailto:",
 }
 """All that this page makes itself."""
@@ -163,6 +163,13 @@ def history(text: str, chat: str, number: int) -> list[Frame]:
     return [{"type": "history", "chat": chat, "items": items}]
 
 
+def question(text: str, chat: str, number: int) -> list[Frame]:
+    asked = {"text": text, "buttons": [{"label": text, "says": text}, {"label": "No", "says": f"no {number}"}]}
+    elsewhere = {**asked, "buttons": [{"label": text, "says": f"{text} elsewhere"}]}
+    said: Frame = {"type": "message", "id": f"{chat}/{number}", "chat": chat, "alsoAnswers": [], "replyTo": None}
+    return [{**said, **asked}, {"type": "history", "chat": chat, "items": [], "questions": [asked, elsewhere]}]
+
+
 async def titles(page: Page, fake: Gateway, text: str, chat: str) -> None:
     fake.sessions = [{"key": text, "chat": text, "title": text, "at": 1_700_000_000, "unfinished": True}]
     await fake.tell({"type": "accepted", "id": text})
@@ -181,6 +188,7 @@ PLACES: dict[str, Place] = {
     "state": frames(state),
     "error": frames(lambda text, chat, _: [{"type": "error", "code": text, "reason": text}]),
     "history": frames(history),
+    "question": frames(question),
     "frame": frames(lambda text, chat, _: [{"type": text, "chat": chat, "id": text, "text": text}]),
     "title": titles,
     "own words": own_words,

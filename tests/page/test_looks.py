@@ -18,6 +18,7 @@ PAIRS = {
     "the state": ("#state", "body"), "a tool that runs": (".tools [data-phase] span", "body"), "send": ("#send", "#send"),
     "stop": ("#stop", "#stop"), "in trouble": ("#summary", "#summary"), "parked": (".line[data-state=parked] .word", "body"),
     "waiting": (".line[data-state=waiting] .word", "body"), "a detail": (".detail", "body"), "when": (".when", "body"),
+    "an answer to choose": (".choices button", ".choices button"),
 }  # fmt: skip
 CONTRAST = """(([text, ground]) => {
   const light = (selector, name) => {
@@ -45,7 +46,9 @@ async def filled(page: Page, fake: Gateway) -> None:
     fake.tree["children"] = [up("x" * 60), up("telegram") | waiting, up("email") | {"state": "parked", "error": "no password"}]
     items = [{"n": 0, "role": "you", "id": "u", "text": "x" * 300, "at": 1_700_000_000}]
     items += [{"n": 0, "role": "bot", "replyTo": "u", "text": ANSWER + "y" * 300}]
-    await fake.tell({"type": "history", "chat": chat, "items": items})
+    says = [{"label": label, "says": label} for label in ("Approve", "No " * 90)]
+    fake.questions[chat] = [{"text": "May I?", "buttons": says}]
+    await fake.tell({"type": "history", "chat": chat, "items": items, "questions": fake.questions[chat]})
     await fake.tell({"type": "tool", "chat": chat, "turn": 1, "name": "exec", "phase": "started"})
     fake.state = {"state": "working", "tool": "exec"}
     await fake.tell({"type": "state", "chat": chat, **fake.state})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.page.browser import Page
 from tests.page.server import Gateway, up
 
@@ -21,6 +23,24 @@ async def test_a_channel_that_crashes_is_seen_to_come_back(page: Page, fake: Gat
     fake.tree["children"][1] = up("telegram") | {"since": started + 3, "restarts": 1, "error": "the connection was reset"}
     await page.until_text("#summary", "Everything is up")
     await page.until(f"/telegram up \\d s 1 restart/.test({TREE})")
+
+
+@pytest.mark.parametrize(("asked", "summary"), [(1, "Something waits for your word."), (2, "2 things wait for your word.")])
+async def test_what_waits_for_the_owner_is_said_with_the_way_to_answer(
+    page: Page, fake: Gateway, asked: int, summary: str
+) -> None:
+    word = {
+        "state": "waiting",
+        "since": 0.0,
+        "waiting": "the owner's word: exec rm",
+        "facts": {"answer": "/approve x1 or /deny x1"},
+    }
+    open_ = [up(f"x{n}", "approval") | word for n in range(asked)]
+    chat = up("web:c", "session", state="idle", children=open_)
+    fake.tree["children"] = [up("sessions", "group", children=[chat])]
+    await page.until_text("#summary", summary)
+    await page.until_text("#nodes", "waits for the owner's word: exec rm\nanswer: /approve x1 or /deny x1")
+    assert await page.value("document.querySelector('#mood').dataset.mood") == "passing"
 
 
 async def test_what_is_parked_or_stuck_is_red_and_named_first(page: Page, fake: Gateway) -> None:

@@ -114,7 +114,7 @@ def every_text(body: Body) -> str:
         (CallState.REFUSED, "the result"),
         (CallState.CUT, "Stopped before it finished"),
         (CallState.NOT_RUN, "Not run"),
-        (CallState.DEFERRED, "goes on in the background"),
+        (CallState.DEFERRED, "the result"),
         (CallState.UNKNOWN_AFTER_CRASH, "It is not known whether this ran"),
     ],
 )

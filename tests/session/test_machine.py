@@ -433,7 +433,7 @@ def test_an_approved_call_runs_once_and_its_end_is_an_input() -> None:
     assert driver.texts[-1] == sentences.NO_SUCH_REQUEST
     driver.tell(ev.ErrandEnded(ErrandId("e1"), AT, "removed", tainted=True))
     assert driver.session.turn
-    assert driver.session.turn.entries == (Said(MessageId("x1"), "removed", AT, ANN, tainted=True),)
+    assert driver.session.turn.entries == (Said(MessageId("x1"), "removed", AT, ANN, tainted=True, ours=True),)
     assert driver.effects.count(ef.RunErrand(ErrandId("e1"))) == 1
 
 

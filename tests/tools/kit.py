@@ -9,9 +9,11 @@ import attrs
 
 from nanobot.config.schema import Config
 from nanobot.messages import CallId, Principal, SessionKey
+from nanobot.processes.sandbox import Isolation
 from nanobot.tools.port import Result, ToolTurn
 from nanobot.tools.registry import Tools, build_tools
 
+NO_SANDBOX = Isolation(sandboxed=False, reason="a test")
 ENVIRON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", "ANTHROPIC_API_KEY": "sk-secret"}
 
 
@@ -64,6 +66,6 @@ class Kit:
         return result.text
 
 
-def make_kit(tmp_path: Path, config: Config | None = None, *, restrict: bool = True) -> Kit:
+def make_kit(tmp_path: Path, config: Config | None = None, *, restrict: bool = True, isolation: Isolation = NO_SANDBOX) -> Kit:
     turn = make_turn(tmp_path / "data", restrict=restrict)
-    return Kit(turn, build_tools(config or Config(), environ=ENVIRON))
+    return Kit(turn, build_tools(config or Config(), isolation, environ=ENVIRON))

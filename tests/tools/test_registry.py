@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ import trio
 from nanobot.config.schema import Config, ExecConfig, FileConfig, ToolsConfig
 from nanobot.errors import ToolError
 from nanobot.messages import Effect
-from nanobot.tools.port import Result, Tool, ToolTurn
+from nanobot.tools.port import Intent, Result, Tool, ToolTurn
 from nanobot.tools.registry import Tools, bound, build_tools
-from tests.tools.kit import Kit, make_turn
+from tests.tools.kit import NO_SANDBOX, Kit, make_turn
 
 
 @attrs.frozen
@@ -114,21 +115,40 @@ async def test_a_result_that_cannot_be_kept_is_shown_all_the_same(turn: ToolTurn
 
 def test_effects_and_deadlines(kit: Kit) -> None:
     reading = {spec.name for spec in kit.tools.specs() if kit.tools.effect_of(spec.name) is Effect.READS}
-    assert reading == {"read_file", "list_dir", "find_files", "grep"}
+    assert reading == {"read_file", "list_dir", "find_files", "grep", "list_processes"}
     assert (kit.tools.timeout_of("exec") or 0) > 600
     assert kit.tools.timeout_of("grep") is None
 
 
-def test_others_than_the_owner_have_what_reads_and_a_word_in_their_chat(kit: Kit) -> None:
-    names = [spec.name for spec in kit.tools.specs(owner=False)]
-    assert names == ["read_file", "list_dir", "find_files", "grep", "message"]
-    assert [name for name in ("exec", "write_file", "edit_file") if kit.tools.allowed(name, owner=False)] == []
-    assert all(kit.tools.allowed(spec.name, owner=True) for spec in kit.tools.specs())
+def test_what_is_offered_keeps_its_order(kit: Kit) -> None:
+    names = [spec.name for spec in kit.tools.specs(lambda name, effect: name == "message" or effect is Effect.READS)]
+    assert names == ["read_file", "list_dir", "find_files", "grep", "list_processes", "message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "intent"),
+    [
+        ("list_dir", {"path": "a"}, Intent("list_dir", '{"path": "a"}')),
+        ("write_file", {"path": "a/../b.txt", "content": ""}, Intent("write_file", "b.txt")),
+        ("edit_file", {"path": "memory/x", "old_text": "a", "new_text": "b"}, Intent("edit_file:instructions", "memory/x")),
+        ("message", {"text": "hi"}, Intent("message", "test:1")),
+        ("message", {"text": "hi", "attachments": ["a"]}, Intent("message:files", "test:1")),
+        ("message", {"text": "hi", "to": "telegram:7"}, Intent("message:elsewhere", "telegram:7", "To telegram:7.")),
+    ],
+)
+def test_what_a_call_would_do(kit: Kit, name: str, arguments: dict[str, object], intent: Intent) -> None:
+    kit.put("memory/x", "a")
+    assert kit.tools.intent(name, json.dumps(arguments), kit.turn) == intent
+
+
+def test_what_a_call_with_wrong_arguments_would_do_is_not_guessed(kit: Kit) -> None:
+    with pytest.raises(ToolError):
+        kit.tools.intent("write_file", '{"path": 1}', kit.turn)
 
 
 def test_what_is_disabled_is_not_there() -> None:
     config = Config(tools=ToolsConfig(exec=ExecConfig(enable=False), file=FileConfig(enable=False)))
-    assert [spec.name for spec in build_tools(config, environ={}).specs()] == ["message"]
+    assert [spec.name for spec in build_tools(config, NO_SANDBOX, environ={}).specs()] == ["message"]
 
 
 def test_importing_the_tools_is_light() -> None:

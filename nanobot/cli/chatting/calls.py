@@ -29,8 +29,12 @@ def named(call: Call) -> str:
 
 def outcome(call: Call) -> str:
     """The line that stays on the terminal."""
-    how = OUTCOMES.get(call.state, call.state.value)
+    how = "waits for the owner's word" if _asks(call) else OUTCOMES.get(call.state, call.state.value)
     return f"· {named(call)}{f': {how}' if how else ''}"
+
+
+def _asks(call: Call) -> bool:
+    return call.state is CallState.DEFERRED and call.approval is not None
 
 
 def find(session: Session, wanted: CallId) -> Call | None:

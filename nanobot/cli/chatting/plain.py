@@ -52,6 +52,9 @@ class Plain:
     def commands(self, table: Mapping[str, str]) -> None:
         """The terminal's own line editing completes nothing."""
 
+    def offer(self, lines: Mapping[str, str]) -> None:
+        """As with `commands`; the text above says what to write."""
+
     def close(self) -> None:
         os.write(self._wake, b".")
         self._out.put(None)

@@ -48,6 +48,7 @@ class Prompting:
         self._keyboard = keyboard
         self._history = history
         self._words: Mapping[str, str] = {}
+        self._offers: Mapping[str, str] = {}
         self._tail: StyleAndTextTuples = []
         self._status = ""
         self._session: PromptSession[str] | None = None
@@ -77,6 +78,9 @@ class Prompting:
 
     def commands(self, table: Mapping[str, str]) -> None:
         self._words = table
+
+    def offer(self, lines: Mapping[str, str]) -> None:
+        self._offers = lines
 
     def close(self) -> None:
         self._call(self._end)
@@ -123,7 +127,7 @@ class Prompting:
     def _make_session(self, output: Output) -> PromptSession[str]:
         return PromptSession(
             self._message,
-            completer=_Commands(lambda: self._words),
+            completer=Commands(lambda: {**self._words, **self._offers}),
             complete_while_typing=True,
             reserve_space_for_menu=4,
             history=_history(self._history),
@@ -186,8 +190,8 @@ class Prompting:
             self._session.app.exit(exception=EOFError())
 
 
-class _Commands(Completer):
-    """Slash commands at the start of the line, and the file behind /attach."""
+class Commands(Completer):
+    """Slash commands at the start of the line, what stands behind them where that is offered, and the file behind /attach."""
 
     def __init__(self, table: Callable[[], Mapping[str, str]]) -> None:
         self._table = table
@@ -198,7 +202,7 @@ class _Commands(Completer):
         if line.startswith(ATTACH):
             path = Document(line.removeprefix(ATTACH))
             yield from self._files.get_completions(path, complete_event)
-        elif line.startswith("/") and " " not in line:
+        elif line.startswith("/"):
             for name, meaning in self._table().items():
                 if name.startswith(line):
                     yield Completion(name, start_position=-len(line), display_meta=meaning)

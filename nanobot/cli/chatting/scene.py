@@ -6,12 +6,13 @@ chat: it returns `PartDelivered` when the terminal has the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
 
 from nanobot.cli.chatting import calls, words
+from nanobot.cli.chatting.offers import offers
 from nanobot.cli.chatting.screen import Screen
 from nanobot.cli.chatting.status import Status
 from nanobot.cli.chatting.stdio import printable
@@ -34,6 +35,8 @@ class Style:
     markdown: Callable[[str], str]
     aside: Callable[[str], str]
     """What is said beside the conversation."""
+    question: Callable[[str], str]
+    """A line of what waits for an answer."""
 
 
 @attrs.define(eq=False)
@@ -50,6 +53,9 @@ class Scene:
     _shown: dict[OutboundId, str] = attrs.field(factory=dict, init=False)
     """The beginning of a reply that was printed while it arrived."""
     _grown: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _whole: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """An answer that was growing has ended, or was withdrawn."""
+    _offered: Mapping[str, str] = attrs.field(factory=dict, init=False)
 
     # --- the session's side
 
@@ -59,6 +65,7 @@ class Scene:
                 self._void(turn, void) if void else self._grow(turn, text)
             case Adopted(records, session):
                 self._book(records, session)
+                self._offer(session)
             case Working() | Waiting():
                 pass
         self.status.watch(progress)
@@ -66,13 +73,15 @@ class Scene:
 
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         reply = pending.outbound
+        if reply.buttons:
+            await self._between_answers()
+            ok = await self._printed(self._standing_out(reply.text))
+            return self._sent(pending, part, ok=ok)
         rest = still_to_print(reply.text, self._shown.pop(reply.id, ""))
         draw = self.style.markdown if calls.by_model(session, reply.reply_to) else printable
         texts = [draw(rest)] if rest.strip() else []
         texts += [self.style.aside(printable(f"· file: {file.path}")) for file in reply.attachments]
-        if not await self._printed("\n".join(texts)):
-            return ev.ChannelDown(reply.id, part, self.clock(), TERMINAL_GONE)
-        return ev.PartDelivered(reply.id, part, self.clock())
+        return self._sent(pending, part, ok=await self._printed("\n".join(texts)))
 
     # --- the chat's side
 
@@ -81,6 +90,7 @@ class Scene:
         for turn in list(self._streams):
             self._void(turn, "the connection was lost")
         self.status.watch(Adopted((), session))
+        self._offer(session)
         self.refresh()
 
     def aside(self, text: str) -> None:
@@ -116,6 +126,27 @@ class Scene:
         await written.wait()
         return done[0]
 
+    def _sent(self, pending: Pending, part: int, *, ok: bool) -> DeliveryEnd:
+        if ok:
+            return ev.PartDelivered(pending.outbound.id, part, self.clock())
+        return ev.ChannelDown(pending.outbound.id, part, self.clock(), TERMINAL_GONE)
+
+    async def _between_answers(self) -> None:
+        """Wait while the beginning of an answer stands on the screen whose rest is still to come."""
+        while any(stream.printed for stream in self._streams.values()):
+            self._whole = trio.Event()
+            await self._whole.wait()
+
+    def _standing_out(self, text: str) -> str:
+        lines = [self.style.question(f"┃ {line}".rstrip()) for line in printable(text).split("\n")]
+        return "\n".join(["", *lines, ""])
+
+    def _offer(self, session: Session) -> None:
+        now = offers(session)
+        if now != self._offered:
+            self._offered = now
+            self.screen.offer(now)
+
     def _grow(self, turn: TurnNumber, text: str) -> None:
         if text:
             self._print_block(self._streams.setdefault(turn, Stream()).add(text))
@@ -128,6 +159,7 @@ class Scene:
     def _void(self, turn: TurnNumber, why: str) -> None:
         stream = self._streams.pop(turn, None)
         self._grown.set()
+        self._whole.set()
         if stream is not None and stream.printed:
             self.aside(f"· the answer starts over ({why})")
 
@@ -136,6 +168,7 @@ class Scene:
         stream = self._streams.pop(turn, Stream())
         self._print_last(stream.flush())
         self._grown.set()
+        self._whole.set()
         return stream.text
 
     def _print_last(self, text: str) -> None:

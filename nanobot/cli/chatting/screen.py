@@ -33,6 +33,10 @@ class Screen(Protocol):
         """Names and help that Tab completes."""
         ...
 
+    def offer(self, lines: Mapping[str, str]) -> None:
+        """Whole lines that Tab completes at the moment, with what they are about; they replace those before."""
+        ...
+
     def close(self) -> None:
         """Take the prompt away and end every thread of the screen's. Blocks, a second at most."""
         ...

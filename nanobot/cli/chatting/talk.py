@@ -48,7 +48,7 @@ TWICE_S = 2.0
 DRAW_S = 0.05
 """Seconds between two drawings of a growing answer: reading needs no more, and a drawing costs milliseconds."""
 PULSE_S = 1.0
-DIM, RESET = "\x1b[2m", "\x1b[0m"
+DIM, BOLD, RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 LEFT, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -233,13 +233,13 @@ def _greet(request: ChatRequest, sitting: Sitting, scene: Scene) -> None:
 
 def _style(request: ChatRequest) -> Style:
     if not colours(os.environ):
-        return Style(printable, str)
+        return Style(printable, str, str)
     draw = printable
     if request.markdown:
         from nanobot.cli.chatting import render  # noqa: PLC0415 -- rich is for Markdown on a terminal alone
 
         draw = render.markdown
-    return Style(draw, lambda text: f"{DIM}{text}{RESET}")
+    return Style(draw, lambda text: f"{DIM}{text}{RESET}", lambda line: f"{BOLD}{line}{RESET}")
 
 
 class _Aside(io.TextIOBase):

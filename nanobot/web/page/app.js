@@ -82,7 +82,8 @@ function linked(state, { reason, until }) {
     show("idle");
     return outbox.all().forEach(({ id }) => talk.trail(id, "queued"));
   }
-  connection.send({ type: "open", chat: talk.chat });
+  talk.judged = null; // an answer to the connection before does not come any more
+  openAgain();
   for (const message of outbox.all()) post(message);
   listSessions();
 }
@@ -100,7 +101,7 @@ const FRAMES = {
   message: received,
   history(frame) {
     if (!ofTalk(frame)) return;
-    talk.history(frame.items);
+    talk.history(frame);
     at("earlier").hidden = !frame.items.length || talk.oldest <= 0;
     arranged();
   },
@@ -119,9 +120,9 @@ const ofTalk = (frame) => frame.chat === talk.chat;
 
 function received(frame) {
   if (ofTalk(frame)) {
-    talk.message(frame);
+    const { body } = talk.message(frame);
     connection.send({ type: "ack", id: frame.id });
-    say(at("said"), `nanobot: ${talk.entries.at(-1).body.textContent}`);
+    say(at("said"), `nanobot: ${body.textContent}`);
     arranged();
   } else {
     const waiting = unseen.get(frame.chat) ?? new Map();
@@ -138,7 +139,7 @@ function changed({ state, tool }) {
 }
 
 function openAgain() {
-  connection.send({ type: "open", chat: talk.chat });
+  if (connection.send({ type: "open", chat: talk.chat })) talk.awaits();
 }
 
 // --- writing
@@ -155,9 +156,13 @@ const isLate = (id) => outbox.has(id) && talk.find("you", id)?.state === "sent";
 function submit() {
   const text = at("text").value.trim().toWellFormed(); // half a character could not be written to disk
   if (!text) return;
+  at("text").value = "";
+  tell(text);
+}
+
+function tell(text) {
   const message = { id: fresh(), chat: talk.chat, text, at: Date.now() / 1000 };
   outbox.keep(message);
-  at("text").value = "";
   post(message);
 }
 
@@ -185,7 +190,7 @@ function discard(id) {
 
 function choose(chat) {
   sessionStorage.setItem("nanobot.chat", chat);
-  talk = new Conversation(chat, at("entries"), { again, discard, gap: openAgain });
+  talk = new Conversation(chat, at("entries"), { again, discard, gap: openAgain, press: tell });
   show("idle");
   at("earlier").hidden = true;
   for (const message of outbox.all()) if (message.chat === chat) talk.said(message, "queued");

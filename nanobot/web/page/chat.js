@@ -26,7 +26,14 @@ const PHASES = {
  * @property {HTMLElement} node
  * @property {HTMLElement} body
  * @property {HTMLElement} foot
+ * @property {{label: string, says: string}[]} buttons what it asks can be answered by; each `says` names this question alone
+ * @property {boolean} closed answered or expired, as the history says
+ * @property {boolean} asks its buttons may be pressed
+ * @property {boolean} spent it was answered, and the history is newer
  */
+
+/** What tells questions apart. */
+const choice = (buttons) => (buttons ?? []).map(({ says }) => says).join("\n");
 
 export class Conversation {
   /** @type {Entry[]} */
@@ -36,11 +43,13 @@ export class Conversation {
   /** Ordinals of the history that are known. */
   oldest = Infinity;
   newest = Infinity;
+  /** @type {Entry[] | null} questions that were open when the history was asked for: it says which still are */
+  judged = null;
 
   /**
    * @param {string} chat
    * @param {HTMLElement} root
-   * @param {{again: (id: string) => void, discard: (id: string) => void, gap: () => void}} ask
+   * @param {{again: (id: string) => void, discard: (id: string) => void, gap: () => void, press: (says: string) => void}} ask
    */
   constructor(chat, root, ask) {
     this.chat = chat;
@@ -56,6 +65,7 @@ export class Conversation {
     const known = this.find("you", message.id);
     const entry = known ?? this.add("you", { ...message, replyTo: "" });
     this.mark(entry, state);
+    this.weigh();
     if (!known) this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
@@ -81,6 +91,7 @@ export class Conversation {
   forget(id) {
     const entry = this.find("you", id);
     if (entry) this.remove(entry);
+    this.weigh();
   }
 
   get unanswered() {
@@ -138,7 +149,7 @@ export class Conversation {
     live.timer = 0;
   }
 
-  /** A final message: in the page when this returns, whether it came before or not. */
+  /** A final message: in the page when this returns, whether it came before or not. Returns its entry. */
   message(frame) {
     const answers = [frame.replyTo, ...(frame.alsoAnswers ?? [])].filter(Boolean);
     const asked = answers.map((id) => this.find("you", id));
@@ -147,14 +158,19 @@ export class Conversation {
     const entry = before ?? this.add("bot", { ...frame, replyTo: frame.replyTo ?? "" });
     this.keeping(() => {
       this.settle(entry, frame);
+      this.weigh();
       this.arrange();
     });
-    if (asked.includes(undefined)) this.ask.gap();
+    const unasked = !answers.length && !frame.buttons && this.entries.some(({ asks }) => asks); // perhaps of an answer elsewhere
+    if (asked.includes(undefined) || unasked) this.ask.gap();
+    return entry;
   }
 
-  /** The entry that shows this answer already: by its id, or by what it says to whom where one side does not know the id. */
-  counterpart({ id, replyTo, text }) {
-    const same = (e) => (e.id && id ? e.id === id : e.replyTo === (replyTo ?? "") && e.text === text);
+  /** The entry that shows this already: a question by its buttons, an answer by its id, or by what it says to whom where one
+   * side does not know the id. */
+  counterpart({ id, replyTo, text, buttons }) {
+    const words = (e) => (e.id && id ? e.id === id : e.replyTo === (replyTo ?? "") && e.text === text);
+    const same = buttons ? (e) => choice(e.buttons) === choice(buttons) : words;
     return this.entries.find((entry) => entry.role === "bot" && entry !== this.live && same(entry));
   }
 
@@ -167,7 +183,7 @@ export class Conversation {
     return live;
   }
 
-  settle(entry, { id, replyTo, text, failed, media }) {
+  settle(entry, { id, replyTo, text, failed, media, buttons }) {
     const same = entry.text === text && entry.body.hasChildNodes() && !entry.timer;
     Object.assign(entry, { id: id ?? entry.id, replyTo: replyTo ?? "", text });
     if (!same) entry.body.replaceChildren(markdown(text));
@@ -175,6 +191,7 @@ export class Conversation {
     entry.node.classList.toggle("failed", failed === true);
     const files = (media ?? []).map((file) => make("li", {}, String(file?.name ?? file)));
     if (files.length) entry.foot.replaceChildren(make("ul", { class: "files", "aria-label": "Files" }, files));
+    if (buttons && !entry.buttons.length) this.offer(entry, buttons);
   }
 
   /** The turn is over. A bubble that got no end here was answered elsewhere: the history knows how. */
@@ -188,10 +205,62 @@ export class Conversation {
     this.keeping(() => this.add("note", { id: "", replyTo: "", text }));
   }
 
+  // --- buttons
+
+  offer(entry, buttons) {
+    entry.buttons = buttons;
+    const row = make("div", { class: "choices", role: "group", "aria-label": "Answers" });
+    for (const { label, says } of buttons) {
+      const button = make("button", { type: "button", title: String(says) }, String(label));
+      button.addEventListener("click", () => this.ask.press(says));
+      row.append(button);
+    }
+    row.append(make("span", { class: "label" }));
+    entry.foot.before(row);
+  }
+
+  /** A question is answered by saying one of its answers, pressed or written; then, and when it is closed, nothing of it can be
+   * pressed any more. */
+  weigh() {
+    const yours = this.entries.filter(({ role }) => role === "you");
+    for (const entry of this.entries.filter(({ buttons }) => buttons.length)) {
+      const answer = ({ says }) => yours.find(({ text, spent }) => text === says && (entry.closed || !spent));
+      entry.asks = !entry.closed && !entry.buttons.some(answer);
+      const row = entry.foot.previousElementSibling;
+      say(row.lastElementChild, entry.closed && !entry.buttons.some(answer) ? "no longer open" : "");
+      entry.buttons.forEach((offered, n) => {
+        const button = row.children[n];
+        if (button === document.activeElement && !entry.asks) this.scroller.focus(); // where Tab goes on
+        button.disabled = !entry.asks;
+        button.setAttribute("aria-pressed", String(Boolean(answer(offered))));
+      });
+    }
+  }
+
+  /** All that is open. A question that came after this was asked for is newer; an answer that left its question open was none. */
+  open(questions) {
+    const open = questions.map((question) => this.counterpart(question) ?? this.asked(question));
+    for (const entry of this.judged ?? []) entry.closed = !open.includes(entry);
+    for (const entry of this.entries) entry.spent ||= entry.role === "you" && entry.state === "answered";
+    this.judged = null;
+    this.weigh();
+  }
+
+  asked(question) {
+    const entry = this.add("bot", { id: "", replyTo: "", text: "" });
+    this.settle(entry, question);
+    return entry;
+  }
+
+  /** The history is being asked for. */
+  awaits() {
+    this.judged ??= this.entries.filter(({ buttons, closed }) => buttons.length && !closed);
+  }
+
   // --- what was before
 
-  /** Items of the history, oldest first; entries that are here already keep their elements. */
-  history(items) {
+  /** Items of the history, oldest first; entries that are here already keep their elements. `questions` come with the newest. */
+  history({ items, questions }) {
     const { scrollHeight, scrollTop } = this.scroller;
     const earlier = items.length > 0 && items.at(-1).n < this.oldest && this.oldest < Infinity;
     if (this.live?.stale) this.remove(this.live);
@@ -200,12 +269,15 @@ export class Conversation {
     this.oldest = Math.min(this.oldest, ...ordinals);
     this.newest = Math.max(this.newest < Infinity ? this.newest : -1, ...ordinals);
     this.entries = [...batch, ...this.entries.filter((entry) => !batch.has(entry))];
-    this.keeping(() => this.arrange());
+    this.keeping(() => {
+      if (questions) this.open(questions);
+      this.arrange();
+    });
     if (earlier) this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
   }
 
   isSettled(entry) {
-    return entry !== this.live && (entry.role !== "you" || entry.state === "answered");
+    return entry !== this.live && !entry.asks && (entry.role !== "you" || entry.state === "answered");
   }
 
   /** The entry of an item, with its place in the history. */
@@ -238,7 +310,7 @@ export class Conversation {
     const foot = make("footer", {}, make("span", { class: "label" }));
     if (at) foot.append(make("time", { datetime: new Date(at * 1000).toISOString() }, moment(at)));
     const node = make("article", { class: role, "aria-label": { you: "You", bot: "nanobot", note: "Note" }[role] }, body, foot);
-    return { role, id, replyTo, text, order: Infinity, node, body, foot };
+    return { role, id, replyTo, text, order: Infinity, node, body, foot, buttons: [], closed: false, asks: false, spent: false };
   }
 
   remove(entry) {
@@ -247,10 +319,13 @@ export class Conversation {
     entry.node.remove();
   }
 
-  /** What is settled and stands in no history (the answer to a command) stays behind what was known when it came. All goes
-   * into this order; elements are moved only where they are out of place. */
+  /** What is settled and stands in no history (the answer to a command) stays behind what was known when it came, or behind
+   * what waits before it. All goes into this order; elements are moved only where they are out of place. */
   arrange() {
-    for (const entry of this.entries) if (entry.order === Infinity && this.isSettled(entry)) entry.order = this.newest + 0.5;
+    for (const entry of this.entries.filter(({ order }) => order === Infinity)) {
+      if (!this.isSettled(entry)) break;
+      entry.order = this.newest + 0.5;
+    }
     this.entries.sort((a, b) => (a.order === b.order ? 0 : a.order - b.order));
     let next = this.root.firstChild;
     for (const { node } of this.entries) {

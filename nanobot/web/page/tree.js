@@ -17,10 +17,12 @@ function* walk(node) {
 export function summary(tree) {
   const nodes = [...walk(tree)];
   const bad = nodes.filter((node) => BAD.includes(node.state));
-  const passing = nodes.filter((node) => PASSING.includes(node.state));
+  const asked = nodes.filter((node) => node.kind === "approval").length;
+  const passing = nodes.filter((node) => PASSING.includes(node.state) && node.kind !== "approval");
   const more = (some) => (some.length > 3 ? " and more" : "");
   const named = (some) => some.slice(0, 3).map((node) => `${node.name} is ${node.state}`).join(", ") + more(some);
   if (bad.length) return { mood: "bad", text: `${named(bad)}.` };
+  if (asked) return { mood: "passing", text: asked === 1 ? "Something waits for your word." : `${asked} things wait for your word.` };
   if (passing.length) return { mood: "passing", text: `${named(passing)}.` };
   return { mood: "good", text: `Everything is up, for ${span(Date.now() / 1000 - tree.since)}.` };
 }

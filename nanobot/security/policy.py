@@ -1,0 +1,129 @@
+"""What a tool may do for whom: one table, and the exceptions of the configuration.
+
+A row is a kind of call: a tool's name and, where it matters how it would run, what is behind the colon (`exec:network`). A
+column is who gave the order and whether text of strangers stands in the conversation (security/taint.py), for whoever wrote
+that text may be the one who gives the order. The table is deny by default: an unknown tool that may change something is the
+owner's alone.
+
+A rule of `tools.policy` that fits is believed before the table; the first one counts. A pattern that allows a command must
+mean all of it: it fits no command line that a shell takes apart, so that `git *` allows no `git log; rm -rf x`.
+
+The guide's page `policy` shows the table; a test compares them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from nanobot.config.schema import Decision, PolicyRule, Who
+from nanobot.messages import Effect
+
+WHO: tuple[Who, ...] = ("owner", "paired", "group", "scheduled")
+LETTERS: dict[str, Decision] = {"+": "allow", "?": "ask", "-": "deny"}
+OTHER = {Effect.READS: "(other, reads)", Effect.WRITES: "(other, writes)", Effect.RECORDS: "(other, writes)"}
+
+_TABLE = """
+                        owner   paired  group   scheduled
+read_file               + +     + +     - -     + +
+list_dir                + +     + +     - -     + +
+find_files              + +     + +     - -     + +
+grep                    + +     + +     - -     + +
+write_file              + +     - -     - -     + +
+write_file:instructions + ?     - -     - -     + -
+edit_file               + +     - -     - -     + +
+edit_file:instructions  + ?     - -     - -     + -
+exec                    + ?     ? -     ? -     ? -
+exec:network            ? ?     ? -     - -     ? -
+exec:unsandboxed        ? ?     - -     - -     ? -
+write_stdin             + +     + +     + +     + +
+list_processes          + +     + +     + +     + +
+kill_process            + +     + +     + +     + +
+message                 + +     + +     + +     + +
+message:files           + +     + +     - -     + +
+message:elsewhere       + ?     - -     - -     + ?
+web_fetch               + +     + +     + +     + +
+(other, reads)          + +     + +     - -     + +
+(other, writes)         + ?     - -     - -     + -
+"""
+"""Two signs a column: clean, then tainted. + allow, ? ask the owner, - deny."""
+
+
+def _read(table: str) -> dict[str, tuple[Decision, ...]]:
+    rows = {}
+    for line in table.strip().splitlines()[1:]:
+        name, signs = re.split(r" (?=[+?-])", line, maxsplit=1)
+        rows[name.strip()] = tuple(LETTERS[sign] for sign in signs.split())
+    return rows
+
+
+TABLE = _read(_TABLE)
+"""By row: clean and tainted for each of `WHO`, in that order."""
+
+SHELL_SIGNS = frozenset(";&|<>$`\\\n(){}*?[]~")
+"""A command line that holds one of these is more than the words it begins with."""
+
+
+@attrs.frozen
+class Case:
+    """Who wants what. `row` and `subject` as in `tools.port.Intent`."""
+
+    row: str
+    effect: Effect
+    subject: str
+    who: Who
+    channel: str
+    tainted: bool
+
+
+def decide(case: Case, rules: Sequence[PolicyRule]) -> Decision:
+    """What becomes of the call."""
+    for rule in rules:
+        if _fits(rule, case):
+            return rule.decision
+    row = TABLE.get(case.row) or TABLE[OTHER[case.effect]]
+    return row[2 * WHO.index(case.who) + case.tainted]
+
+
+def offered(tool: str, effect: Effect, who: Who, channel: str, rules: Sequence[PolicyRule]) -> bool:
+    """Whether the model is told of a tool at all: a call of it may be allowed, or asked for. Taint makes no difference, so
+    that the list stays the same for as long as the configuration does."""
+    rows = [row for row in TABLE if row.partition(":")[0] == tool] or [tool]
+    if any(_about(rule, tool) and rule.decision != "deny" and _for(rule, who, channel) for rule in rules):
+        return True
+    general = [rule for rule in rules if rule.pattern is None and rule.tainted is None]
+    return any(decide(Case(row, effect, "", who, channel, tainted=False), general) != "deny" for row in rows)
+
+
+def _fits(rule: PolicyRule, case: Case) -> bool:
+    if not (fnmatch.fnmatchcase(case.row, rule.tool) and _for(rule, case.who, case.channel)):
+        return False
+    if rule.tainted is not None and rule.tainted is not case.tainted:
+        return False
+    return rule.pattern is None or _matches(rule.pattern, case, whole=rule.decision == "allow")
+
+
+def _about(rule: PolicyRule, tool: str) -> bool:
+    """Whether a rule can be about calls of the tool, however they would run."""
+    return fnmatch.fnmatchcase(tool, rule.tool) or fnmatch.fnmatchcase(tool, rule.tool.partition(":")[0])
+
+
+def _for(rule: PolicyRule, who: Who, channel: str) -> bool:
+    return rule.who in (None, who) and rule.channel in (None, channel)
+
+
+def _matches(pattern: str, case: Case, *, whole: bool) -> bool:
+    """Whether the pattern means the call. One that allows must mean all of a command; one that does not, any part of it."""
+    if not _is_command(case.row):
+        return fnmatch.fnmatchcase(case.subject, pattern)
+    if whole:
+        return not SHELL_SIGNS & set(case.subject) and fnmatch.fnmatchcase(" ".join(case.subject.split()), pattern)
+    parts = re.split(r"[;&|\n()`{}]|\$\(", case.subject)
+    return any(fnmatch.fnmatchcase(" ".join(part.split()), pattern) for part in (case.subject, *parts))
+
+
+def _is_command(row: str) -> bool:
+    return row.partition(":")[0] == "exec"

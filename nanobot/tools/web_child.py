@@ -1,0 +1,266 @@
+"""From HTML to Markdown or plain text, in a process of its own: a page can be made so that parsing it takes hours and the
+interpreter's lock with it (300,000 attributes on one tag do), and this can be ended.
+
+Standard input: a line of JSON (`mode`, `url`), then the page in UTF-8. Standard output: one JSON object, `title` and `text`.
+What is around the text (navigation, footers, forms) is left out where the page says what its text is, and kept where there
+would be little left. Recursion is avoided: pages are nested as deep as their authors like.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+MEMORY = 1024 * 1024 * 1024
+"""Bytes of address space of this process."""
+CPU_S = 20
+"""Seconds of processor time of this process."""
+LITTLE = 200
+"""Characters of text below which the whole page is taken instead."""
+NESTED = 8
+"""Most marks and links inside each other that are shown."""
+NEVER = frozenset(
+    ["script", "style", "noscript", "template", "svg", "iframe", "object", "head", "select", "option", "button", "input"]
+)
+AROUND = frozenset(["nav", "footer", "aside", "header", "form", "dialog"])
+HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+LISTS = frozenset(["ul", "ol", "li", "dl", "dt", "dd", "table", "tr"])
+DIVISIONS = frozenset(
+    ["p", "div", "section", "article", "main", "body", "figure", "figcaption", "fieldset", "blockquote", "pre", "hr"]
+)
+BLOCKS = AROUND | HEADINGS | LISTS | DIVISIONS | frozenset(["details", "summary", "address"])
+MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "code": "`", "kbd": "`", "samp": "`"}
+HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+SPACE = re.compile(r"[ \t\r\n\f]+")
+
+
+class Writer:
+    """Takes the nodes of a tree one by one, `enter` and `leave`, and keeps the text they make."""
+
+    def __init__(self, url: str, *, marks: bool) -> None:
+        self._url, self._marks = url, marks
+        self._blocks: list[str] = []
+        self._line: list[str] = []
+        self._begins: list[int] = []
+        """Where in the line the open marks and links begin."""
+        self._prefixes: list[str] = []
+        """Of every line: quotes, indents of lists. The last one's marker stands before its first line only."""
+        self._marker = ""
+        self._counts: list[int | None] = []
+        self._flat = 0
+        """Inside links and rows of tables blocks do not begin new lines."""
+        self._pre = 0
+        self._columns = -1
+
+    @property
+    def text(self) -> str:
+        self._end_block()
+        return "\n".join(self._blocks).strip("\n")
+
+    def say(self, text: str) -> None:
+        self._line.append(text if self._pre else SPACE.sub(" ", text))
+
+    def enter(self, node: LexborNode, tag: str) -> None:
+        if tag in BLOCKS:
+            self._begin_block(tag)
+        if tag == "br":
+            self._line.append("\n")
+        elif tag == "img" and self._marks and (alt := SPACE.sub(" ", node.attributes.get("alt") or "").strip()):
+            self._line.append(f"![{alt}]")
+        elif tag in MARKS or tag == "a":
+            self._begins.append(len(self._line))
+            self._flat += tag == "a"
+
+    def leave(self, node: LexborNode, tag: str) -> None:
+        if tag == "a":
+            self._flat -= 1
+            self._wrap("[", f"]({address})" if (address := self._address(node)) else "")
+        elif tag in MARKS:
+            self._wrap(MARKS[tag], MARKS[tag])
+        elif tag in BLOCKS:
+            self._leave_block(tag)
+
+    def _begin_block(self, tag: str) -> None:
+        if self._flat:
+            self._line.append(" ")
+            return
+        self._end_block()
+        if tag in ("ul", "ol"):
+            self._counts.append(0 if tag == "ol" else None)
+        elif tag == "li":
+            self._begin_item()
+        elif tag == "blockquote":
+            self._prefixes.append("> ")
+        elif tag == "pre":
+            self._pre += 1
+        elif tag == "table":
+            self._columns = -1
+        elif tag == "tr":
+            self._flat += 1
+        elif tag == "hr":
+            self._blocks.append("---\n")
+        elif tag in HEADINGS and self._marks:
+            self._marker = "#" * int(tag[1]) + " "
+
+    def _begin_item(self) -> None:
+        count = self._counts[-1] if self._counts else None
+        if count is not None:
+            self._counts[-1] = count + 1
+        self._marker = "- " if count is None else f"{count + 1}. "
+        self._prefixes.append(" " * len(self._marker))
+
+    def _leave_block(self, tag: str) -> None:
+        if tag == "tr" and self._flat:
+            self._flat -= 1
+            if not self._flat:
+                self._end_row()
+            return
+        if self._flat:
+            self._line.append(" ")
+            return
+        self._end_block()
+        if tag in ("ul", "ol"):
+            self._counts.pop()
+            if not self._counts:
+                self._gap()
+        elif tag == "table":
+            self._gap()
+        elif tag in ("li", "blockquote"):
+            self._prefixes.pop()
+            self._marker = ""
+        elif tag == "pre":
+            self._pre -= 1
+
+    def _end_row(self) -> None:
+        cells = [cell.strip() for cell in "".join(self._line).replace("\n", " ").split("\0")[1:]]
+        self._line.clear()
+        if any(cells):
+            self._line.append(f"| {' | '.join(cells)} |" if self._marks else "  ".join(cells))
+            if self._marks and self._columns < 0:
+                self._line.append("\n|" + " --- |" * len(cells))
+            self._columns = len(cells)
+            self._end_block(gap=False)
+
+    def cell(self) -> None:
+        if self._flat:
+            self._line.append("\0")
+
+    def _end_block(self, *, gap: bool = True) -> None:
+        text = "".join(self._line).replace("\0", " ")
+        self._line.clear()
+        self._begins = [0] * len(self._begins)
+        text = text.strip("\n") if self._pre else re.sub(r" *\n *", "\n", re.sub(" {2,}", " ", text)).strip()
+        if not text.strip():
+            return
+        if self._pre and self._marks:
+            text = f"```\n{text}\n```"
+        indent = "".join(self._prefixes)
+        first = indent[: len(indent) - len(self._marker)] + self._marker if self._prefixes and self._marker[-2:] != "# " else ""
+        lines = text.split("\n")
+        head = (first or indent + self._marker) + lines[0]
+        self._blocks.append("\n".join([head, *(indent + line for line in lines[1:])]))
+        self._marker = ""
+        if gap and not self._counts:
+            self._gap()
+
+    def _gap(self) -> None:
+        if self._blocks and not self._blocks[-1].endswith("\n"):
+            self._blocks[-1] += "\n"
+
+    def _wrap(self, before: str, after: str) -> None:
+        begin = self._begins.pop()
+        if len(self._begins) >= NESTED:
+            return
+        text = "".join(self._line[begin:])
+        inner = text.strip()
+        if not (self._marks and after and inner) or self._pre or "\0" in text:
+            return
+        lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+        self._line[begin:] = [lead, before, SPACE.sub(" ", inner), after, trail]
+
+    def _address(self, node: LexborNode) -> str:
+        href = (node.attributes.get("href") or "").strip()
+        try:
+            address = urljoin(self._url, href) if href else ""
+        except ValueError:
+            return ""
+        return address.replace(" ", "%20").replace(")", "%29") if address.startswith(("http://", "https://", "mailto:")) else ""
+
+
+def walk(root: LexborNode, writer: Writer, left_out: frozenset[str]) -> None:
+    for node, tag, entering in _visits(root, left_out):
+        if tag == "-text":
+            writer.say(node.text_content or "")
+        elif entering:
+            if tag in ("td", "th"):
+                writer.cell()
+            writer.enter(node, tag)
+        else:
+            writer.leave(node, tag)
+
+
+def _visits(root: LexborNode, left_out: frozenset[str]) -> Iterator[tuple[LexborNode, str, bool]]:
+    """Every node that is shown, with its tag: on the way in, and but for text on the way out."""
+    stack: list[tuple[LexborNode, str, bool]] = [(root, root.tag or "", True)]
+    while stack:
+        node, tag, entering = stack.pop()
+        yield node, tag, entering
+        if tag == "-text" or not entering:
+            continue
+        stack.append((node, tag, False))
+        child = node.last_child
+        while child is not None:
+            name = child.tag or ""
+            if name == "-text" or not (name.startswith(("-", "!", "_")) or name in left_out or _hidden(child)):
+                stack.append((child, name, True))
+            child = child.prev
+
+
+def _hidden(node: LexborNode) -> bool:
+    attributes = node.attributes
+    return "hidden" in attributes or bool(HIDING.search(attributes.get("style") or ""))
+
+
+def converted(html: str, url: str, *, marks: bool) -> tuple[str, str]:
+    """Title and text of a page."""
+    tree = LexborHTMLParser(html)
+    title = tree.css_first("title")
+    name = SPACE.sub(" ", title.text(deep=False)).strip() if title is not None else ""
+    text = ""
+    for root, left_out in _choices(tree):
+        writer = Writer(url, marks=marks)
+        walk(root, writer, NEVER | left_out)
+        text = writer.text
+        if len(text) >= LITTLE:
+            break
+    return name, text
+
+
+def _choices(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, frozenset[str]]]:
+    """What may be the text of the page, the best first; the last one is everything."""
+    articles = tree.css("article")
+    main = tree.css_first("main, [role=main]") or (articles[0] if len(articles) == 1 else None)
+    if main is not None:
+        yield main, frozenset(["nav", "aside", "footer"])
+    if tree.body is not None:
+        yield tree.body, AROUND
+        yield tree.body, frozenset()
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    request = json.loads(sys.stdin.buffer.readline())
+    html = sys.stdin.buffer.read().decode("utf-8", "replace")
+    title, text = converted(html, request["url"], marks=request["mode"] == "markdown")
+    sys.stdout.write(json.dumps({"title": title, "text": text}))
+
+
+if __name__ == "__main__":
+    main()
