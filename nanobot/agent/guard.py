@@ -16,6 +16,7 @@ import trio
 
 from nanobot.agent import rights
 from nanobot.agent.rights import Owns, Right
+from nanobot.agent.toolbox import Toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config, Decision
 from nanobot.errors import ToolError
@@ -26,7 +27,7 @@ from nanobot.session import events as ev
 from nanobot.session.errands import open_approvals
 from nanobot.session.state import Errand, ErrandKind, Session, Turn
 from nanobot.tools.port import Intent
-from nanobot.tools.registry import HINT, Tools
+from nanobot.tools.registry import HINT
 
 
 def new_id() -> str:
@@ -48,21 +49,21 @@ class Guard:
     """See the module. One for all sessions."""
 
     _config: Config
-    _tools: Tools
+    _box: Toolbox
     _bench: Workbench
     _clock: Callable[[], float]
     _owns: Owns
     _new_id: Callable[[], str] = new_id
 
-    def reconfigure(self, config: Config, tools: Tools) -> None:
+    def reconfigure(self, config: Config) -> None:
         """For the answers that come from now on."""
-        self._config, self._tools = config, tools
+        self._config = config
 
     def offered(self, session: Session, turn: Turn) -> tuple[ToolSpec, ...]:
         """The tools that the model is told of in this turn."""
         right, channel = rights.of_turn(session, turn, self._owns), _channel(session)
         rules = self._config.tools.policy
-        return self._tools.specs(lambda name, effect: policy.offered(name, effect, right.who, channel, rules))
+        return self._box.tools.specs(lambda name, effect: policy.offered(name, effect, right.who, channel, rules))
 
     def tainted(self, session: Session, turn: Turn) -> bool:
         """Whether text of strangers stands in what the model is shown."""
@@ -100,9 +101,9 @@ class Guard:
     # --- inside
 
     async def _judge(self, bar: _Bar, call: Call, asks: Sequence[ev.Asked]) -> tuple[Call, ev.Asked | None]:
-        if not self._tools.has(call.name):
+        if not self._box.tools.has(call.name):
             there = [spec.name for spec in self.offered(bar.session, bar.turn)]
-            return _refused(call, self._tools.unknown(call.name, there)), None
+            return _refused(call, self._box.tools.unknown(call.name, there)), None
         try:
             intent = await self._intent(bar.session, bar.right, call.id, call.name, call.arguments)
             decision = self._decide(bar.session, bar.right, call.name, intent)
@@ -117,10 +118,10 @@ class Guard:
     async def _intent(self, session: Session, right: Right, call: CallId, tool: str, arguments: str) -> Intent:
         """Raises: ToolError."""
         turn = self._bench.turn(session.key, right, call)
-        return await trio.to_thread.run_sync(self._tools.intent, tool, arguments, turn)
+        return await trio.to_thread.run_sync(self._box.tools.intent, tool, arguments, turn)
 
     def _decide(self, session: Session, right: Right, tool: str, intent: Intent) -> Decision:
-        effect, tainted = self._tools.effect_of(tool), right.tainted
+        effect, tainted = self._box.tools.effect_of(tool), right.tainted
         case = policy.Case(intent.row, effect, intent.subject, right.who, _channel(session), tainted)
         return policy.decide(case, self._config.tools.policy)
 

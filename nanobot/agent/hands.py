@@ -17,6 +17,7 @@ from nanobot.agent import rights
 from nanobot.agent.guard import Guard
 from nanobot.agent.post import Later, Post
 from nanobot.agent.rights import Owns
+from nanobot.agent.toolbox import Toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config
 from nanobot.errors import ToolError
@@ -25,7 +26,6 @@ from nanobot.session import events as ev
 from nanobot.session.ports import Show, Working
 from nanobot.session.state import Errand, ErrandKind, ImpossibleEvent, Session, Turn
 from nanobot.tools.port import Result, ToolTurn
-from nanobot.tools.registry import Tools
 
 INSTRUCTIONS = ("write_file:instructions", "edit_file:instructions")
 
@@ -35,21 +35,22 @@ class ToolHands:
     """See the module. One for all sessions."""
 
     _config: Config
-    _tools: Tools
+    _box: Toolbox
     _bench: Workbench
     _guard: Guard
     _clock: Callable[[], float]
     _owns: Owns
     _post: Post
 
-    def reconfigure(self, config: Config, tools: Tools) -> None:
+    def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
-        self._config, self._tools = config, tools
+        self._config = config
 
     async def run(self, session: Session, turn: Turn, call: CallId, show: Show) -> ev.CallEnded:
         found = next((c for c in turn.reply.calls if c.id == call), None)
         if found is None:
             raise ImpossibleEvent(f"turn {turn.number} has no call {call}")
+        await self._box.ready()
         right = rights.of_turn(session, turn, self._owns)
         context = self._bench.turn(
             session.key,
@@ -74,6 +75,7 @@ class ToolHands:
 
     async def run_approved(self, session: Session, errand: Errand) -> ev.ErrandEnded:
         """What the owner let run, once."""
+        await self._box.ready()
         later = Later(session.key, errand.id, self._clock)
         try:
             await self._guard.approved(session, errand)
@@ -94,9 +96,9 @@ class ToolHands:
         )
 
     async def _within_deadline(self, name: str, arguments: str, context: ToolTurn) -> Result:
-        deadline = self._tools.timeout_of(name) or self._config.agents.defaults.deadlines.tool
+        deadline = self._box.tools.timeout_of(name) or self._config.agents.defaults.deadlines.tool
         with trio.move_on_after(deadline) as scope:
-            result = await self._tools.run(name, arguments, context)
+            result = await self._box.tools.run(name, arguments, context)
         if scope.cancelled_caught:
             text = f"Error: {name} was ended after {deadline:g} seconds; its effects may have happened."
             result = Result(text, failed=True)

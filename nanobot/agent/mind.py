@@ -11,6 +11,7 @@ import attrs
 
 from nanobot.agent import context
 from nanobot.agent.guard import Guard
+from nanobot.agent.toolbox import Toolbox
 from nanobot.config.schema import Config
 from nanobot.errors import ConfigError
 from nanobot.messages import Call, CallId, Principal, Reply, SessionKey
@@ -35,7 +36,6 @@ from nanobot.providers.retry import Policy, complete_with_retry
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Shown, Waiting
 from nanobot.session.state import Session, Turn
-from nanobot.tools.registry import Tools
 
 
 @attrs.frozen
@@ -52,17 +52,18 @@ class ModelMind:
     _environ: Mapping[str, str]
     _http: SharedHttp
     _system: context.SystemPrompt
-    _tools: Tools
+    _box: Toolbox
     _guard: Guard
     _clock: Callable[[], float]
     _chosen: dict[str | None, _Chosen] = attrs.field(factory=dict, init=False)
 
-    def reconfigure(self, config: Config, tools: Tools) -> None:
+    def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
-        self._config, self._tools = config, tools
+        self._config = config
         self._chosen.clear()
 
     async def think(self, session: Session, turn: Turn, show: Show) -> ev.ModelAnswered | ev.ModelFailed | ev.ContextFull:
+        await self._box.ready()
         try:
             chosen = await self._choose(session.model)
             return await self._call(session, turn, chosen, show)
@@ -148,7 +149,7 @@ class ModelMind:
                 CallId(f"t{turn.number}s{turn.step}c{index}"),
                 call.name,
                 call.arguments,
-                self._tools.effect_of(call.name),
+                self._box.tools.effect_of(call.name),
                 principal=turn.principal,
                 extra=call.extra,
             )

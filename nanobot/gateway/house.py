@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn
 
@@ -24,6 +24,7 @@ from nanobot.agent.hands import ToolHands
 from nanobot.agent.mind import ModelMind
 from nanobot.agent.post import Post
 from nanobot.agent.questions import Order, Questions
+from nanobot.agent.toolbox import open_toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.archive.takeover import taken_over
 from nanobot.config.paths import Places, made
@@ -35,11 +36,9 @@ from nanobot.journal.journal import RESERVE, Journals
 from nanobot.journal.store import Store
 from nanobot.journal.writers import Writers, open_writers
 from nanobot.messages import Inbound, Origin, Said
-from nanobot.processes import sandbox
 from nanobot.processes.running import Processes
 from nanobot.providers.client import open_http
 from nanobot.security.access import Access
-from nanobot.security.egress import open_egress
 from nanobot.security.ledger import Ledger
 from nanobot.security.pairing import Pairing
 from nanobot.session import commands
@@ -47,7 +46,6 @@ from nanobot.session import events as ev
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Outlet, Progress, Services
 from nanobot.session.registry import Registry, Watch
-from nanobot.tools.registry import build_tools
 
 SWEEP_S = 86400.0
 ASIDE_S = 5.0
@@ -113,23 +111,15 @@ async def open_house(
     """The house for as long as the block lasts. Raises: JournalUnwritable, OSError if the data directory cannot be made."""
     made(places.data)
     workspace = made(places.workspace(config))
-    isolation = await sandbox.probe(config.tools.exec, environ)
     owns = owns or Access(Pairing(places.pairing, logger.error), clock, config.gateway).owns
-    async with open_http() as http, AsyncExitStack() as ways_out, open_writers() as writers:
-        egress = await ways_out.enter_async_context(open_egress(config.tools))
-        offered = partial(build_tools, environ=environ, inherit_fds=inherit_fds)
+    async with open_http() as http, open_toolbox(config, environ, inherit_fds) as box, open_writers() as writers:
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
-        tools, post, elsewhere, processes = (
-            offered(config, isolation, egress),
-            Post(clock),
-            Elsewhere(clock),
-            Processes(clock=clock),
-        )
+        post, elsewhere, processes = Post(clock), Elsewhere(clock), Processes(clock=clock)
         bench = Workbench(config, workspace, places, Ledger(places.tainted, workspace), processes)
-        guard = Guard(config, tools, bench, clock, owns)
-        mind = ModelMind(config, environ, http, SystemPrompt(workspace), tools, guard, clock)
-        hands = ToolHands(config, tools, bench, guard, clock, owns, post)
+        guard = Guard(config, box, bench, clock, owns)
+        mind = ModelMind(config, environ, http, SystemPrompt(workspace), box, guard, clock)
+        hands = ToolHands(config, box, bench, guard, clock, owns, post)
         orders = {"/approve": elsewhere.approve, "/deny": elsewhere.deny, **(orders or {})}
         beside = Beside(Questions(mind, store.survey, clock, owns, orders), hands, processes, post, clock)
         services = Services(mind, hands, outlet, beside, clock, config.agents.defaults.deadlines.turn, keyed)
@@ -137,21 +127,18 @@ async def open_house(
         earlier = partial(taken_over, workspace=workspace, data=places.data)
 
         async def reconfigure(new: Config) -> None:
-            nonlocal config, isolation, egress
-            if new.tools.exec != config.tools.exec:
-                isolation = await sandbox.probe(new.tools.exec, environ)
-            if (new.tools.web, new.tools.ssrf_whitelist) != (config.tools.web, config.tools.ssrf_whitelist):
-                egress = await ways_out.enter_async_context(open_egress(new.tools))  # the old one serves what it has begun
-            config, tools = new, offered(new, isolation, egress)
-            bench.reconfigure(new)
-            for part in (guard, mind, hands):
-                part.reconfigure(new, tools)
+            nonlocal config
+            await box.reconfigure(new)
+            config = new
+            for part in (bench, guard, mind, hands):
+                part.reconfigure(new)
             registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))
 
         with starts.counted(places.data, clock()) as resume:
             registry = Registry(store, services, _limits(config), partial(_tell_all, watchers), earlier, resume=resume)
             post.sessions = elsewhere.sessions = registry
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(box.look)
                 await nursery.start(processes.run)
                 await nursery.start(partial(registry.run, resume_all=resume_all))
                 nursery.start_soon(_sweep_daily, writers, lambda: sweep_all(places, config.retention, clock()))

@@ -28,7 +28,7 @@ from nanobot.config.schema import ExecConfig
 from nanobot.processes import lifeline, spawning
 from nanobot.processes.spawning import Request, Wrapper
 
-GRACE_S = 0.5
+GRACE_S = 0.3
 """From TERM to KILL: `/stop` promises a second."""
 KILL_S = 2.0
 """For the kernel to take down what got KILL; a process that waits for a disk or a network file system may need longer."""
@@ -142,7 +142,7 @@ async def _start(request: Request, fds: Sequence[int]) -> Wrapper:
             if not begun:
                 with trio.move_on_after(END_S, shield=True):
                     await _end(wrapper)
-        if wrapper.pid:  # it came late and may have run the command, which must not run twice
+        if wrapper.pid or not wrapper.over:  # it is late and may have run the command, which must not run twice
             break
     raise OSError(errno.ECHILD, "the process that starts commands does not answer", request.program)
 

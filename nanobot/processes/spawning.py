@@ -35,7 +35,7 @@ FOLDER = str(Path(spawner.__file__).parents[2])
 
 
 class UnansweredError(Exception):
-    """The spawner is gone or stuck. Nothing has been run."""
+    """The spawner is gone or stuck."""
 
 
 @attrs.define(eq=False)
@@ -210,8 +210,8 @@ class Wrapper:
     async def start(self, request: Request, fds: Sequence[int]) -> None:
         """Run `request`. fds: its standard input, output and error, and what the wrapper is to hold.
 
-        Raises: UnansweredError: it has not answered; unless `pid` is known when it is over, nothing was run, and another spawner
-        may do. OSError: it cannot be run.
+        Raises: UnansweredError: it has not answered. If it is `over` then and `pid` still unknown, nothing was run, and another
+        spawner may do. OSError: it cannot be run.
         """
         with trio.move_on_after(ANSWER_S):
             await self._fork(fds)
@@ -281,7 +281,6 @@ class Wrapper:
         trio.lowlevel.notify_closing(self._control)
         self._control.close()
         self._theirs.close()
-        self.over = True
 
     async def _note(self) -> None:
         match await self._receive():
@@ -300,7 +299,7 @@ class Wrapper:
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._control)
                 continue
-            except ConnectionError:  # it went with something of ours unread
+            except OSError:  # it went with something of ours unread, or we have closed
                 data = b""
             if not data:
                 self.over = True

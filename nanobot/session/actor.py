@@ -295,14 +295,16 @@ class Actor:
 
     async def _serve_turn(self, live: _LiveTurn, todo: trio.MemoryReceiveChannel[Job]) -> None:
         """The turn's scope: everything of the turn runs in here, and is gone when this returns."""
-        with live.scope, todo:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_deadline, live.number, name=f"deadline {live.number}")
-                async for job in todo:
-                    nursery.start_soon(job, name=f"work {self.session.key} {live.number}")
-                nursery.cancel_scope.cancel()
-        if self._turn is live:
-            self._turn = None
+        try:
+            with live.scope, todo:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_deadline, live.number, name=f"deadline {live.number}")
+                    async for job in todo:
+                        nursery.start_soon(job, name=f"work {self.session.key} {live.number}")
+                    nursery.cancel_scope.cancel()
+        finally:
+            if self._turn is live:
+                self._turn = None
         if live.scope.cancel_called:
             self.tell(ev.TurnEmptied(live.number, self._now()))
 

@@ -23,6 +23,7 @@ from nanobot.messages import Attachment, Inbound, MessageId, Outbound, Principal
 from nanobot.session import events as ev
 from nanobot.session.ports import Adopted, DeliveryEnd, Progress
 from nanobot.session.state import Pending, Session
+from nanobot.wire import JsonObject
 from tests.fakes.llm import ModelServer, Script, model_server
 
 KEY = SessionKey("cli", "direct")
@@ -95,12 +96,15 @@ class Talk:
         self._news.set()
 
 
-def configured(place: Path, wire: str, base: str, owners: Sequence[str] = (), **defaults: Any) -> Places:
+def configured(
+    place: Path, wire: str, base: str, owners: Sequence[str] = (), tools: JsonObject | None = None, **defaults: Any
+) -> Places:
     """A data directory whose configuration points at `base`."""
     file = place / "config.json"
     agent = {"provider": wire, "model": "m", "workspace": str(place / "workspace"), "retryDelays": [0.01, 0.01], **defaults}
     sections = {wire: {"apiKey": "k-secret", "apiBase": base}}
     root = {"configVersion": 1, "agents": {"defaults": agent}, "providers": sections, "gateway": {"owners": [*owners]}}
+    root |= {"tools": tools or {}}
     file.write_text(json.dumps(root))
     return places(file)
 
@@ -114,11 +118,12 @@ async def talking(
     base: str = "",
     orders: Mapping[str, Order] | None = None,
     owners: Sequence[str] = (),
+    tools: JsonObject | None = None,
     **defaults: Any,
 ) -> AsyncIterator[Talk]:
     """A house on that wire for as long as the block lasts. Leaving checks every request that was made."""
     async with model_server(script) as server:
-        where = configured(place, wire, base or server.base, owners, **defaults)
+        where = configured(place, wire, base or server.base, owners, tools, **defaults)
         talk = Talk(None, server, place)  # type: ignore[arg-type]  # the house needs its outlet first
         config = talk.config = load(where.config, {}).config
         environ = {"PATH": os.environ["PATH"]}

@@ -1,0 +1,70 @@
+"""The tools as they are now: what the configuration offers, the sandbox that was found, the way out to the network.
+
+`look` finds out about the sandbox by starting a command in it. That takes a tenth of a second, which nobody waits for who only
+opens a chat: `ready` is for those who call the model or run a tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import attrs
+import trio
+
+from nanobot.config.schema import Config
+from nanobot.processes import sandbox
+from nanobot.processes.sandbox import Isolation
+from nanobot.security.egress import Egress, open_egress
+from nanobot.tools.registry import Tools, build_tools
+
+UNKNOWN = Isolation(sandboxed=False, reason="it is not known yet whether there is one")
+
+
+@attrs.define(eq=False)
+class Toolbox:
+    """See the module. One for the house."""
+
+    _config: Config
+    _environ: Mapping[str, str]
+    _inherit_fds: Sequence[int]
+    _ways_out: AsyncExitStack
+    _egress: Egress
+    _isolation: Isolation = UNKNOWN
+    _known: trio.Event = attrs.field(factory=trio.Event, init=False)
+    tools: Tools = attrs.field(init=False)
+    """Those of a machine without a sandbox until `ready`."""
+
+    def __attrs_post_init__(self) -> None:
+        self._fill()
+
+    async def look(self) -> None:
+        """Find out about the sandbox."""
+        self._isolation = await sandbox.probe(self._config.tools.exec, self._environ)
+        self._fill()
+        self._known.set()
+
+    async def ready(self) -> None:
+        await self._known.wait()
+
+    async def reconfigure(self, new: Config) -> None:
+        """For the calls that begin from now on. Raises: ConfigError, with nothing changed."""
+        await self.ready()
+        old, self._config = self._config.tools, new
+        if (new.tools.web, new.tools.ssrf_whitelist) != (old.web, old.ssrf_whitelist):
+            self._egress = await self._ways_out.enter_async_context(open_egress(new.tools))  # the old one ends what it began
+        if new.tools.exec != old.exec:
+            self._isolation = await sandbox.probe(new.tools.exec, self._environ)
+        self._fill()
+
+    def _fill(self) -> None:
+        built = build_tools(self._config, self._isolation, self._egress, environ=self._environ, inherit_fds=self._inherit_fds)
+        self.tools = built
+
+
+@asynccontextmanager
+async def open_toolbox(config: Config, environ: Mapping[str, str], inherit_fds: Sequence[int]) -> AsyncIterator[Toolbox]:
+    """For as long as the block lasts; `look` is the caller's to run. Raises: ConfigError."""
+    async with AsyncExitStack() as ways_out:
+        egress = await ways_out.enter_async_context(open_egress(config.tools))
+        yield Toolbox(config, environ, inherit_fds, ways_out, egress)
