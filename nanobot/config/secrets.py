@@ -22,7 +22,7 @@ TELLING = re.compile(
 INNOCENT_HEADERS = frozenset(["accept", "content-type", "http-referer", "origin", "referer", "user-agent", "x-title"])
 SCHEMES = frozenset(["bearer", "basic", "token", "digest"])
 """Words before the secret in a header."""
-WORD = re.compile(r"[a-z]+|[0-9.]+|[/~].*", re.DOTALL)
+WORD = re.compile(r"[a-z]{1,8}|[0-9.]+|[/~].*", re.DOTALL)
 """What a variable with a telling name may hold that is none: `disabled`, a number, a path."""
 
 

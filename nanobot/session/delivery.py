@@ -135,5 +135,8 @@ def _give_up(session: Session, head: Pending | None, at: float, error: str, *, p
     plan = Plan((r.DeadLettered(out.id, error, at, perhaps),))
     if out.origin:
         text = sentences.not_delivered(SessionKey.parse(session.key).short, error, out.text)
-        plan += promise(session, Owed(f"{session.key}/{out.id}@{at}", out.origin, text, at))
+        name = f"{session.key}/{out.id}@{at}"
+        while name in session.seen:  # it was tried again in the same moment, in vain
+            name += "+"
+        plan += promise(session, Owed(name, out.origin, text, at))
     return plan.then(session, send_head)

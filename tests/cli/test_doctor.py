@@ -194,7 +194,6 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
     ("all networks", tools(ssrfWhitelist=["0.0.0.0/0"]), "inner networks", Verdict.BAD, "is nearly everything"),
     ("all of IPv6", tools(ssrfWhitelist=["192.168.0.0/16", "::/0"]), "inner networks", Verdict.BAD, "::/0 is nearly"),
     ("metadata", tools(ssrfWhitelist=["169.254.169.254/32"]), "inner networks", Verdict.BAD, "keys of this machine"),
-    ("no network", tools(ssrfWhitelist=["10.0.0.0/33"]), "inner networks", Verdict.BAD, "is no network"),
     ("rule", tools(policy=[rule(tool="exec", who="paired")]), "policy", Verdict.WARN, "tools.policy[0] allows exec for paired"),
     (
         "rules",

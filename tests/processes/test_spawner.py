@@ -160,6 +160,23 @@ def test_one_that_is_stopped_is_replaced(in_a_run: InARun, tmp_path: Path, monke
     in_a_run(main)
 
 
+def test_an_answer_that_is_late_does_not_run_a_command_twice(
+    in_a_run: InARun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(wrapper: spawning.Wrapper) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(spawning.Wrapper, "_hello", deaf)
+    monkeypatch.setattr(spawning, "ANSWER_S", 0.5)
+
+    async def main() -> None:
+        with pytest.raises(ChildProcessError, match="does not answer"):
+            await spoken("echo x >>ran", tmp_path)
+        assert (tmp_path / "ran").read_text() == "x\n"
+
+    in_a_run(main)
+
+
 def test_a_start_that_is_cancelled_while_it_is_stopped_ends_it(in_a_run: InARun) -> None:
     async def main() -> None:
         os.kill((await spawning.ready()).pid, signal.SIGSTOP)

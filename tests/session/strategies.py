@@ -52,7 +52,7 @@ def reads(call_id: str) -> Call:
 
 def approval(errand_id: str, expires_at: float | None = AT + 3600.0) -> Errand:
     asked_by, call_id = MessageId("m1"), CallId("c1")
-    return Errand(ErrandId(errand_id), ErrandKind.APPROVAL, "shell rm -r old", ANN, asked_by, call_id, "shell", "{}", expires_at)
+    return Errand(ErrandId(errand_id), ErrandKind.APPROVAL, "rm -r old", ANN, asked_by, call_id, "shell", "{}", expires_at)
 
 
 def background(errand_id: str, *, started: bool = False) -> Errand:

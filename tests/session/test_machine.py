@@ -449,7 +449,7 @@ def test_a_call_that_is_denied_or_expires_is_an_input(event: ev.Event, how: str,
     driver.tell(ev.Woke(AT + 3599.0), event)
     assert r.ErrandClosed(ErrandId("e1"), how) in driver.last.records
     assert driver.session.turn
-    assert [e.text for e in driver.session.turn.entries if isinstance(e, Said)] == [text.format("shell rm -r old")]
+    assert [e.text for e in driver.session.turn.entries if isinstance(e, Said)] == [text.format("shell: rm -r old")]
     assert driver.session.errands == ()
 
 
@@ -479,7 +479,7 @@ def test_a_stop_reaches_errands_and_says_so(during: str) -> None:
     plan = driver.tell(commanded("s1", ev.Stop()))
     assert driver.session.errands == ()
     assert ef.CancelErrand(ErrandId("q:q1")) in plan.effects
-    assert driver.texts[-1] == "Stopped: shell rm -r old, /status."
+    assert driver.texts[-1] == "Stopped: shell: rm -r old, /status."
     assert driver.tell(ev.ErrandEnded(ErrandId("q:q1"), AT, "late")).records == ()
 
 
