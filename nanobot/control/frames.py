@@ -13,8 +13,9 @@ come, told apart by `type`:
               sent {id, ok, error}     it is printed, or cannot be
 
 `ask {session}` is for one message: the terminal says it and is told `said` or `refused`, `waiting`, `resuming`, `put_aside`,
-`earlier {id, text}` (another reply that was owed), `meanwhile {id, text}` (said by the tool `message` while the turn goes on) and
-`answer {id, text, failed, usage, tools}` (without an id if it was shown before). Those three want `sent`, where they have an id.
+`earlier {id, text}` (another reply that was owed), `meanwhile {id, text}` (no reply: said by the tool `message` while the turn
+goes on, or a question to the owner) and `answer {id, text, failed, usage, tools}` (without an id if it was shown before). Those
+three want `sent`, where they have an id.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Asker:
 
     def _tell(self, session: Session, reply: Outbound) -> None:
         if not self.shows(reply):
-            self._tell_aside("earlier", reply)
+            self._tell_aside("earlier" if reply.reply_to else "meanwhile", reply)
         elif reply.request:
             self.said += (reply,)
             self._tell_aside("meanwhile", reply)

@@ -101,6 +101,8 @@ def _report(call: Call) -> str:
             return f"{what} gave:\n{call.result or '(nothing)'}"
         case CallState.FAILED:
             return f"{what} failed:\n{call.result}"
+        case CallState.DEFERRED:
+            return f"{what} waits. {call.result}"
         case _:
             return f"{what} did not finish ({call.state.value.replace('_', ' ')}). {call.result}".rstrip()
 

@@ -24,6 +24,7 @@ from nanobot.session import records as r
 from nanobot.session.ports import Adopted, Shown
 from nanobot.session.state import Errand, ErrandKind, Pending, Session
 from tests.cli.chats import Around, home_with
+from tests.cli.command import process
 from tests.fakes.llm import Answer, Asked, Scripted, ToolCall, model_server
 from tests.fakes.tty import terminal
 
@@ -169,3 +170,23 @@ async def test_an_approval_is_asked_for_completed_and_obeyed(around: Around, tmp
         assert made.read_text() == "made\n"
         await tty.types("\x04")
         assert await tty.ended() == 0
+
+
+ASKING = {"configVersion": 1, "tools": {"policy": [{"tool": "exec*", "decision": "ask"}]}}
+
+
+def test_one_message_at_a_time_asks_is_answered_and_runs_it_once(tmp_path: Path) -> None:
+    """Three processes, the question durable between them; the last answer is to the yes."""
+    (tmp_path / ".nanobot").mkdir()
+    (tmp_path / ".nanobot" / "config.json").write_text(json.dumps(ASKING))
+    asked = process("chat", "-m", "run echo once >> made", home=tmp_path)
+    assert "May I use exec for this?" in asked.err
+    assert "echo once >> made" in asked.err
+    (name,) = set(re.findall(r"/approve ([0-9a-f]{6})", asked.err))
+    made = tmp_path / ".nanobot" / "workspace" / "made"
+    assert not made.exists()
+    allowed = process("chat", "-m", f"/approve {name}", home=tmp_path)
+    assert (allowed.code, "has run" in allowed.out) == (0, True)
+    again = process("chat", "-m", f"/approve {name}", home=tmp_path)
+    assert again.out == "No call with that id waits for an answer.\n"
+    assert made.read_text() == "once\n"

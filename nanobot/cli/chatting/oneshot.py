@@ -87,7 +87,7 @@ class OneShot:
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         reply = pending.outbound
         if not answers(reply, self.asked):
-            aside(f"{words.EARLIER}\n{with_files(reply)}")
+            aside(f"{words.EARLIER}\n{with_files(reply)}" if reply.reply_to else with_files(reply))
         elif reply.request:
             aside(with_files(reply))
             self.said += (reply,)
