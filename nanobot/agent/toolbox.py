@@ -1,19 +1,23 @@
 """The tools as they are now: what the configuration offers, the sandbox that was found, the way out to the network.
 
-`look` finds out about the sandbox by starting a command in it. That takes a tenth of a second, which nobody waits for who only
-opens a chat: `ready` is for those who call the model or run a tool.
+`look` finds out about the sandbox by starting a command in it, unless that was done of late. It takes a tenth of a second, which
+nobody waits for who only opens a chat: `ready` is for those who call the model or run a tool.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 import attrs
 import trio
 
+from nanobot.config.paths import Places
 from nanobot.config.schema import Config
-from nanobot.processes import sandbox
+from nanobot.processes import remembered, sandbox
 from nanobot.processes.sandbox import Isolation
 from nanobot.security.egress import Egress, open_egress
 from nanobot.tools.registry import Tools, build_tools
@@ -28,6 +32,8 @@ class Toolbox:
     _config: Config
     _environ: Mapping[str, str]
     _inherit_fds: Sequence[int]
+    _memory: Path
+    """File in which a sandbox that worked is remembered."""
     _ways_out: AsyncExitStack
     _egress: Egress
     _isolation: Isolation = UNKNOWN
@@ -40,9 +46,14 @@ class Toolbox:
 
     async def look(self) -> None:
         """Find out about the sandbox."""
-        self._isolation = await sandbox.probe(self._config.tools.exec, self._environ)
+        config, now = self._config.tools.exec, time.time()
+        found = remembered.recall(self._memory, config, self._environ, now)
+        self._isolation = found or await sandbox.probe(config, self._environ)
         self._fill()
         self._known.set()
+        if found is None:
+            keep = partial(remembered.remember, self._memory, config, self._environ, now, self._isolation)
+            await trio.to_thread.run_sync(keep, abandon_on_cancel=True)
 
     async def ready(self) -> None:
         await self._known.wait()
@@ -63,8 +74,10 @@ class Toolbox:
 
 
 @asynccontextmanager
-async def open_toolbox(config: Config, environ: Mapping[str, str], inherit_fds: Sequence[int]) -> AsyncIterator[Toolbox]:
+async def open_toolbox(
+    config: Config, places: Places, environ: Mapping[str, str], inherit_fds: Sequence[int]
+) -> AsyncIterator[Toolbox]:
     """For as long as the block lasts; `look` is the caller's to run. Raises: ConfigError."""
     async with AsyncExitStack() as ways_out:
         egress = await ways_out.enter_async_context(open_egress(config.tools))
-        yield Toolbox(config, environ, inherit_fds, ways_out, egress)
+        yield Toolbox(config, environ, inherit_fds, places.data / "sandbox.json", ways_out, egress)

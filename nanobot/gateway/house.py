@@ -112,7 +112,7 @@ async def open_house(
     made(places.data)
     workspace = made(places.workspace(config))
     owns = owns or Access(Pairing(places.pairing, logger.error), clock, config.gateway).owns
-    async with open_http() as http, open_toolbox(config, environ, inherit_fds) as box, open_writers() as writers:
+    async with open_http() as http, open_toolbox(config, places, environ, inherit_fds) as box, open_writers() as writers:
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
         post, elsewhere, processes = Post(clock), Elsewhere(clock), Processes(clock=clock)
