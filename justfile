@@ -37,10 +37,17 @@ bench:
     {{run}} python -m tests.bench.session_cost
     {{run}} python -m tests.bench.startup
     {{run}} python -W ignore::ResourceWarning -m tests.bench.gateway_cost
+    {{run}} python -m tests.bench.child_cost
+    {{run}} python -m tests.bench.sandbox_cost
+    {{run}} python -m tests.bench.egress_cost
 
 # the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:
     {{run}} python -m tests.crash.campaign {{arguments}}
+
+# the campaign that stops bad commands and kills their owner: just stops --rounds 200 --kills 60
+stops *arguments:
+    {{run}} python -m tests.crash.stops {{arguments}}
 
 # newest versions of everything into uv.lock
 lock:
