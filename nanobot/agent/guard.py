@@ -20,7 +20,7 @@ from nanobot.agent.toolbox import Toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config, Decision
 from nanobot.errors import ToolError
-from nanobot.messages import Call, CallId, CallState, Effect, ErrandId, Reply
+from nanobot.messages import Call, CallId, CallState, ErrandId, Reply
 from nanobot.providers.port import ToolSpec
 from nanobot.security import approvals, policy
 from nanobot.session import events as ev
@@ -69,12 +69,16 @@ class Guard:
         """Whether text of strangers stands in what the model is shown."""
         return rights.of_turn(session, turn, self._owns).tainted
 
-    def may_instruct(self, session: Session, right: Right) -> bool:
-        """Whether a call that turns out to reach a file of prompts may write it without a word of the owner."""
-        rules, channel = self._config.tools.policy, _channel(session)
-        rows = ("write_file:instructions", "edit_file:instructions")
-        cases = [policy.Case(row, Effect.WRITES, "", right.who, channel, right.tainted) for row in rows]
-        return all(policy.decide(case, rules) == "allow" for case in cases)
+    async def still_allowed(self, session: Session, right: Right, call: Call) -> str:
+        """The row of a call that was allowed; others may have come before it. Raises: ToolError where it is allowed no more."""
+        if not self._box.tools.has(call.name):
+            return call.name
+        intent = await self._intent(session, right, call.id, call.name, call.arguments)
+        if self._decide(session, right, call.name, intent) != "allow":
+            raise ToolError(
+                f"not run: what {call.name} may do here has changed meanwhile. Ask for it again if it is still wanted"
+            )
+        return intent.row
 
     async def judge(self, session: Session, turn: Turn, reply: Reply) -> tuple[Reply, tuple[ev.Asked, ...]]:
         """The answer with its calls judged, and what the owner must be asked."""

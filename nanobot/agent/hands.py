@@ -1,8 +1,8 @@
 """The tools' side of a session: run one call under its deadline and hand back its outcome as an event.
 
 Fills the session's `Hands` port, and runs what an errand was allowed to do. Cancelling either leaves nothing of the call
-behind; that is the tools' promise. Whether a call may run was judged before (agent/guard.py), but for what is known only when
-it runs: which files it reaches.
+behind; that is the tools' promise. Whether a call may run was judged before (agent/guard.py); what has changed since then
+is looked at once more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import trio
 from nanobot.agent import rights
 from nanobot.agent.guard import Guard
 from nanobot.agent.post import Later, Post
-from nanobot.agent.rights import Owns
+from nanobot.agent.rights import Owns, Right
 from nanobot.agent.toolbox import Toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config
 from nanobot.errors import ToolError
-from nanobot.messages import CallId, CallState, ErrandId, MessageId, Origin
+from nanobot.messages import CallId, CallState, ErrandId, MessageId
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Working
 from nanobot.session.state import Errand, ErrandKind, ImpossibleEvent, Session, Turn
@@ -51,13 +51,17 @@ class ToolHands:
         if found is None:
             raise ImpossibleEvent(f"turn {turn.number} has no call {call}")
         await self._box.ready()
-        right = rights.of_turn(session, turn, self._owns)
+        right = attrs.evolve(rights.of_turn(session, turn, self._owns), tainted=turn.reply.tainted)  # as it was judged
+        try:
+            row = await self._guard.still_allowed(session, right, found)
+        except ToolError as error:
+            return ev.CallEnded(turn.number, call, self._clock(), CallState.REFUSED, f"Error: {error}")
         context = self._bench.turn(
             session.key,
             right,
             call,
             post=partial(self._post.send, session, turn, call),
-            may_instruct=self._guard.may_instruct(session, right),
+            may_instruct=row in INSTRUCTIONS,
             progress=lambda line: show(Working(turn.number, call, line)),
         )
         result = await self._within_deadline(found.name, found.arguments, context)
@@ -70,7 +74,7 @@ class ToolHands:
             result.full,
             result.attachments,
             result.tainted,
-            errand=_goes_on(result, turn.principal, turn.inputs[0], found.name, right.origin),
+            errand=_goes_on(result, right, turn.inputs[0], found.name),
         )
 
     async def run_approved(self, session: Session, errand: Errand) -> ev.ErrandEnded:
@@ -92,7 +96,7 @@ class ToolHands:
             result.tainted,
             result.attachments,
             promises=tuple(later.owed),
-            goes_on=_goes_on(result, errand.principal, errand.asked_by, errand.tool, errand.origin),
+            goes_on=_goes_on(result, right, errand.asked_by, errand.tool),
         )
 
     async def _within_deadline(self, name: str, arguments: str, context: ToolTurn) -> Result:
@@ -111,10 +115,10 @@ def _state(result: Result) -> CallState:
     return CallState.FAILED if result.failed else CallState.DONE
 
 
-def _goes_on(result: Result, principal: str, asked_by: MessageId, tool: str, origin: Origin) -> Errand | None:
+def _goes_on(result: Result, right: Right, asked_by: MessageId, tool: str) -> Errand | None:
     """What goes on when its call has ended."""
     if result.background is None:
         return None
-    name, text = ErrandId(result.background.id), result.background.text
-    call = result.background.id
-    return Errand(name, ErrandKind.BACKGROUND, text, principal, asked_by, call, tool, tainted=result.tainted, origin=origin)
+    call, text, tainted = result.background.id, result.background.text, result.tainted or right.tainted
+    who, kind = str(right.principal), ErrandKind.BACKGROUND
+    return Errand(ErrandId(call), kind, text, who, asked_by, call, tool, tainted=tainted, origin=right.origin)

@@ -207,7 +207,8 @@ def _calls(calls: Iterable[Json], results: dict[str, str], principal: str) -> It
                 arguments = function.get("arguments")
                 written = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
                 state = CallState.DONE if id_ in results else CallState.UNKNOWN_AFTER_CRASH
-                yield Call(CallId(id_), name, written, state=state, result=results.get(id_, ""), principal=principal)
+                result = results.get(id_, "")  # it was not noted where that came from
+                yield Call(CallId(id_), name, written, state=state, result=result, principal=principal, tainted=True)
             case _:
                 continue
 

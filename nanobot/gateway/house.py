@@ -72,14 +72,13 @@ class House:
         """Take a message; it is on disk when this returns. Raises: InUse, JournalError, SessionFailed, DiskFull."""
         command = commands.read(inbound.text, self.mind.check)
         principal = str(inbound.principal)
-        if command is None or inbound.attachments:
+        if command is None or inbound.attachments or inbound.tainted:  # an order that somebody else wrote is no order
             await self._check_space()
             origin = Origin.DIRECT if inbound.direct else Origin.GROUP
             said = Said(inbound.id, inbound.text, inbound.at, principal, inbound.attachments, inbound.tainted, origin)
             event: ev.Event = ev.Received(said)
         else:
-            owner = inbound.principal.owner and not inbound.tainted  # an order that somebody else wrote is nobody's
-            event = ev.Commanded(inbound.id, principal, inbound.at, command, owner)
+            event = ev.Commanded(inbound.id, principal, inbound.at, command, inbound.principal.owner)
         await self.registry.deliver(inbound.key, event)
 
     async def _check_space(self) -> None:

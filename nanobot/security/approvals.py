@@ -17,6 +17,8 @@ from nanobot.tools.port import Intent
 
 LONGEST = 3000
 """Signs that somebody reads before they say yes; a message of most networks holds them."""
+LONGEST_TERMS = 400
+"""Signs; a folder's path is the most of them."""
 MOST_OPEN = 8
 """Calls of a session that wait at a time: more is a model that asks for everything."""
 WAITS = (
@@ -36,17 +38,18 @@ STRANGERS = "Text of strangers stands in this conversation, so I ask before this
 def shown(tool: str, intent: Intent, arguments: str) -> str:
     """The call for people, whole. Raises: ToolError for what is too long to be read."""
     text = visible(intent.subject if tool == "exec" else _plain(arguments))
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or len(intent.terms) > LONGEST_TERMS:
         raise ToolError(TOO_LONG)
     return text
 
 
 def question(errand: Errand, expire_s: float, *, where: str = "") -> str:
     """What the owner reads. `where`: the chat that wants it, if that is another."""
-    text, terms = errand.text, errand.terms
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    text, terms = errand.text, " ".join(visible(errand.terms).split())
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text + terms)), default=0))
     who = f"{where} wants to use {errand.tool}:" if where else f"May I use {errand.tool} for this?"
-    lines = [who, f"{fence}\n{text}\n{fence}", terms, STRANGERS if errand.tainted else ""]
+    block = f"{fence}\n{{}}\n{fence}".format
+    lines = [STRANGERS if errand.tainted else "", who, block(terms) if terms else "", block(text)]
     answer = f"Yes: /approve {errand.id}\nNo: /deny {errand.id}\n(The question is good for {_long(expire_s)}.)"
     return "\n\n".join([*filter(None, lines), answer])
 

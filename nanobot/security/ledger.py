@@ -40,6 +40,8 @@ class Noted:
     files: frozenset[str] = frozenset()
     everything: bool = False
     """Damaged or full: nothing is known to be clean."""
+    folders: frozenset[str] = frozenset()
+    """In which they lie: their names, too, were given while strangers had a word in it."""
 
 
 class Ledger:
@@ -53,7 +55,7 @@ class Ledger:
     def taints(self, path: Path) -> bool:
         """Whether what was read from the resolved path is a stranger's. Ask after reading. Raises: nothing."""
         noted = self._current()
-        return noted.everything or self._name(path) in noted.files
+        return noted.everything or self._name(path) in noted.files or self._name(path) in noted.folders
 
     @contextmanager
     def writing(self, path: Path, *, tainted: bool, whole: bool) -> Generator[None]:
@@ -152,4 +154,5 @@ def _parsed(data: bytes, stamp: Stamp) -> Noted:
     files, full = (found.get("files"), found.get("full")) if isinstance(found, dict) else (None, None)
     if not isinstance(files, list) or not isinstance(full, bool) or not all(isinstance(name, str) for name in files):
         raise ValueError("it holds something else")
-    return Noted(stamp, frozenset(files), full)
+    folders = (str(folder) for name in files for folder in Path(name).parents)
+    return Noted(stamp, frozenset(files), full, frozenset(folders) - {".", "/"})

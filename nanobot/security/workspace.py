@@ -39,7 +39,7 @@ import attrs
 
 from nanobot.errors import ToolError
 from nanobot.security.areas import Access, Areas, Identity, Spot, allowed, areas_of, identity
-from nanobot.tools.plain import hidden
+from nanobot.tools.plain import hidden, one_line
 from nanobot.tools.port import Intent, ToolTurn
 
 WALK: int = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -151,7 +151,9 @@ def instructs(path: str, turn: ToolTurn) -> bool:
 def write_intent(tool: str, path: str, turn: ToolTurn) -> Intent:
     """What writing `path` means, for policy. Blocks. Raises: ToolError."""
     subject = _subject(resolve(path, turn), turn)
-    return Intent(f"{tool}:instructions" if instructs(path, turn) else tool, subject)
+    if instructs(path, turn):
+        return Intent(f"{tool}:instructions", subject, f"Writes {one_line(subject)}, which becomes part of my instructions.")
+    return Intent(tool, subject, f"Writes {one_line(subject)}.")
 
 
 @contextmanager
@@ -188,6 +190,8 @@ def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.sta
 def check_folder(path: str, turn: ToolTurn) -> Path:
     """The resolved path of a folder that may be written, for a command to run in. Raises: ToolError."""
     with _walked(path, turn, Access.WRITE, folder=True) as place:
+        if set(str(place.path)) & set("\n\t"):
+            raise ToolError(f"{one_line(path)} is not run in: its name would not be shown as one line. Rename the folder")
         return place.path
 
 

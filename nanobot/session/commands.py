@@ -60,11 +60,17 @@ def read(text: str, check_model: ModelCheck) -> ev.Command | None:
         case "/restart" | "/pairing" as order:
             return ev.Ask(f"{order} {rest}".strip())
         case "/approve" | "/deny" as answer:
-            return (ev.Approve if answer == "/approve" else ev.Deny)(ErrandId(rest.lower()))
+            return (ev.Approve if answer == "/approve" else ev.Deny)(ErrandId(_name(rest)))
         case "/trust":
             return ev.Trust()
         case unknown:
             return ev.Tell(_unknown(unknown))
+
+
+def _name(rest: str) -> str:
+    """An id as people write it: with what is around it, a full stop or a signature behind it."""
+    first = next(iter(rest.split()), "")
+    return first.strip("`.,:'\"").lower()
 
 
 def help_text() -> str:

@@ -51,8 +51,8 @@ def asked(session: Session, asks: tuple[ev.Asked, ...], at: float) -> Plan:
 
 def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
     errand = session.errand(event.id)
-    if errand is None:
-        return NOTHING
+    if errand is None:  # stopped meanwhile, and what it left running with it
+        return NOTHING if event.goes_on is None else Plan((r.ErrandOpened(event.goes_on),)) + stop_one(event.goes_on)
     closed = Plan(
         (r.ErrandClosed(errand.id, "ended"), *map(r.Promised, event.promises)),
         tuple(map(Pay, event.promises)),
@@ -71,6 +71,9 @@ def answered(session: Session, event: ev.Commanded, errand_id: ErrandId, accept:
     errand = session.errand(errand_id)
     if not event.owner:
         return queue(session, sentences.NOT_YOURS, event.at, (event.id,))
+    overdue = expired(session, event.at, accept)
+    if overdue.records:
+        return overdue.then(session, lambda s: answered(s, event, errand_id, accept, yes=yes))
     if errand is None and errand_id:
         return open_question(event, f"/{'approve' if yes else 'deny'} {errand_id}")  # it may be another chat's
     if errand is None or errand.kind is not ErrandKind.APPROVAL or errand.started:
@@ -157,4 +160,4 @@ def _close(session: Session, errand: Errand, how: str, text: str, accept: Accept
 def _said(errand: Errand, text: str, at: float, *, attachments: tuple[Attachment, ...] = (), tainted: bool = False) -> Said:
     """Its end as an input, which answers the message by which the owner let it run, or did not."""
     name = errand.asked_by if answers(errand) else MessageId(f"errand:{errand.id}")
-    return Said(name, text, at, errand.principal, attachments, tainted, errand.origin, ours=True)
+    return Said(name, text, at, errand.principal, attachments, tainted or errand.tainted, errand.origin, ours=True)

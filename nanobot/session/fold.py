@@ -76,7 +76,8 @@ def apply(session: Session, record: r.Record) -> Session:  # noqa: PLR0912 one a
             return _dead_lettered(session, record)
         case r.LetterRetried(out):
             again = tuple(Pending(d.outbound, doubted=d.perhaps_delivered) for d in session.dead if d.outbound.id == out)
-            return _without_letter(attrs.evolve(session, outbox=session.outbox + again), out)
+            left = tuple(d for d in session.dead if d.outbound.id != out)
+            return attrs.evolve(session, outbox=session.outbox + again, dead=left)
         case r.LetterDropped(out):
             return _without_letter(session, out)
         case r.CursorMoved(to):

@@ -118,9 +118,12 @@ def _retry(session: Session, event: ev.Commanded, *, confirmed: bool) -> Plan:
 
 
 def _asked_again(said: list[Said], event: ev.Commanded) -> Said:
+    """In the words of who said it: what somebody else wrote does not become an order of who wants it tried again."""
     text = "\n\n".join(one.text for one in said)
     attachments = tuple(a for one in said for a in one.attachments)
-    return Said(event.id, text, event.at, event.principal, attachments, any(one.tainted for one in said))
+    strange = any(one.tainted or one.principal != event.principal for one in said)
+    ours = all(one.ours for one in said)
+    return Said(event.id, text, event.at, event.principal, attachments, strange, said[0].origin, ours)
 
 
 def _last_exchange(session: Session, nothing: str, *, failed_too: bool = False) -> tuple[Exchange | None, str]:

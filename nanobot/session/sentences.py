@@ -117,8 +117,13 @@ def effects_of(entries: Iterable[Entry]) -> list[Call]:
         for entry in entries
         if isinstance(entry, Reply)
         for call in entry.calls
-        if call.effect is not Effect.READS and call.state in happened
+        if call.effect is not Effect.READS and call.state in happened and not _only_asked(call)
     ]
+
+
+def _only_asked(call: Call) -> bool:
+    """It waited for the owner's word when its turn went on; what goes on in the background has the id of its call."""
+    return call.state is CallState.DEFERRED and call.approval is not None and call.approval != call.id
 
 
 def _names(calls: list[Call]) -> str:

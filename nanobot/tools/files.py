@@ -72,7 +72,7 @@ def read_tool(cap: int) -> Tool[ReadFile]:
     async def run(params: ReadFile, turn: ToolTurn) -> Result:
         found, tainted = await trio.to_thread.run_sync(_read, params, turn, cap * PAGE_FACTOR, abandon_on_cancel=True)
         if isinstance(found, Image):
-            return attrs.evolve(await trio.to_thread.run_sync(_kept, found, params.path, turn), tainted=tainted)
+            return attrs.evolve(await trio.to_thread.run_sync(_kept, found, params.path, turn, tainted), tainted=tainted)
         return Result(found, tainted=tainted)
 
     description = (
@@ -125,10 +125,10 @@ def _image(file: BinaryIO, mime: str, path: str) -> Image:
     return Image(data, mime)
 
 
-def _kept(image: Image, path: str, turn: ToolTurn) -> Result:
+def _kept(image: Image, path: str, turn: ToolTurn, tainted: bool) -> Result:
     """A copy of the image as it is now: what the model saw must not change when the file does."""
     try:
-        copy = new_file(turn, "image", mimetypes.guess_extension(image.mime) or "")
+        copy = new_file(turn, "image", mimetypes.guess_extension(image.mime) or "", tainted=tainted)
         write_private(copy, image.data)
     except OSError as error:
         raise ToolError(f"{path} is an image, and no copy of it could be kept: {error.strerror}") from error

@@ -5,6 +5,7 @@ Files are copied to a folder of ours first, so that what is sent later is what w
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 import secrets
 from pathlib import Path
@@ -16,6 +17,7 @@ import trio
 from nanobot.errors import ToolError
 from nanobot.messages import Attachment, Effect, SessionKey
 from nanobot.security.workspace import open_file
+from nanobot.tools.plain import one_line
 from nanobot.tools.port import Intent, Letter, Result, Tool, ToolTurn
 from nanobot.tools.results import write_private
 from nanobot.tools.schema import Arg
@@ -36,7 +38,8 @@ def intent(params: Message, turn: ToolTurn) -> Intent:
     """Raises: ToolError."""
     to = _chat(params.to, turn)
     if to is not None:
-        return Intent("message:elsewhere", to.short, f"To {to.short}.")
+        terms = [f"To {to.short}.", *(_described(path, turn) for path in params.attachments)]
+        return Intent("message:elsewhere", to.short, " ".join(terms))
     return Intent("message:files" if params.attachments else "message", turn.session.short)
 
 
@@ -61,6 +64,18 @@ def _chat(text: str | None, turn: ToolTurn) -> SessionKey | None:
     except ValueError as error:
         raise ToolError(f"to: {error}") from error
     return None if key == turn.session else key
+
+
+def _described(path: str, turn: ToolTurn) -> str:
+    """A file as it is now, so that no other one is sent than was allowed. Raises: ToolError."""
+    digest, size = hashlib.sha256(), 0
+    with open_file(path, turn) as opened:
+        while chunk := opened.file.read(2**20):
+            digest.update(chunk)
+            size += len(chunk)
+            if size > LARGEST_FILE:
+                raise ToolError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB and is not sent")
+    return f"{one_line(path)}: {size:,} bytes, {digest.hexdigest()[:16]}."
 
 
 def _copied(paths: tuple[str, ...], turn: ToolTurn) -> tuple[Attachment, ...]:

@@ -57,7 +57,8 @@ def heard(errand: Errand) -> list[tuple[str, str]]:
 def test_what_a_friend_wants_is_brought_to_the_owner_whole_on_any_network() -> None:
     ((about, text),) = heard(ASKED)
     assert about == "", "the owner may well be on the same network"
-    assert text.startswith("bob in telegram:7 wants to use exec:\n\n```\nrm -r old\n```")
+    terms = "```\nin /ws, in the sandbox, without network\n```"
+    assert text.startswith(f"bob in telegram:7 wants to use exec:\n\n{terms}\n\n```\nrm -r old\n```")
     assert "/approve a1b2c3" in text
     assert "2 hours" in text
 

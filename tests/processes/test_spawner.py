@@ -336,7 +336,8 @@ async def test_other_ends_of_the_owner_leave_nothing(number: signal.Signals) -> 
 
 async def test_a_service_manager_that_asks_every_process_to_end_does_not_end_it() -> None:
     before = await spawning.ready()
-    async with sh("trap '' TERM; read x") as child:
+    async with sh("trap '' TERM; echo up; read x") as child:
+        assert await child.stdout.receive_some() == b"up\n"
         for pid in (before.pid, child.pid):
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
                 os.kill(pid, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nanobot.messages import ErrandId
 from nanobot.session import events as ev
 from nanobot.session.commands import TABLE, read
 
@@ -28,6 +29,10 @@ def check(model: str) -> str:
         ("/model default", ev.ChooseModel(None)),
         ("/status", ev.Ask("/status")),
         ("/sessions", ev.Ask("/sessions")),
+        ("/approve 3FA92C.", ev.Approve(ErrandId("3fa92c"))),
+        ("/deny `3fa92c`\n\nsent from my telephone", ev.Deny(ErrandId("3fa92c"))),
+        ("/approve", ev.Approve(ErrandId(""))),
+        ("/trust", ev.Trust()),
         ("hello /new", None),
         ("/etc/passwd says what?", None),
         ("/", None),

@@ -395,6 +395,29 @@ def test_a_drain_cuts_what_runs_beside_turns_and_the_next_start_tells(kind: Erra
     assert "nanobot was stopped" in "".join(e.text for e in driver.session.turn.entries if isinstance(e, Said))
 
 
+def test_a_yes_that_comes_too_late_runs_nothing() -> None:
+    """The message that says so may be the one that opens the session: nobody has looked at the time before."""
+    driver = waiting_for_approval()
+    plan = driver.tell(attrs.evolve(commanded("x1", ev.Approve(ErrandId("e1"))), at=AT + 3600.0))
+    assert r.ErrandClosed(ErrandId("e1"), "expired") in plan.records
+    assert ef.RunErrand(ErrandId("e1")) not in plan.effects
+
+
+def test_what_a_stopped_call_left_running_is_stopped_too() -> None:
+    driver = waiting_for_approval()
+    driver.tell(commanded("x1", ev.Approve(ErrandId("e1"))), commanded("s1", ev.Stop()))
+    plan = driver.tell(ev.ErrandEnded(ErrandId("e1"), AT, "it runs", goes_on=background("c9")))
+    assert [type(record).__name__ for record in plan.records] == ["ErrandOpened", "ErrandClosed"]
+
+
+def test_what_only_waits_for_a_word_was_not_done() -> None:
+    driver = drive(said("m1"))
+    driver.tell(asking(TurnNumber(1), 1, AT, ErrandId("e1"), "c1"))
+    driver.answer("I have asked.")
+    driver.tell(commanded("u1", ev.Undo()))
+    assert driver.texts[-1] == sentences.undone([])
+
+
 def test_an_end_that_the_model_knows_already_is_no_input() -> None:
     driver = busy("c1")
     driver.end("c1", CallState.DEFERRED, "spawned", background("e1"))

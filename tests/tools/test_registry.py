@@ -129,8 +129,12 @@ def test_what_is_offered_keeps_its_order(kit: Kit) -> None:
     ("name", "arguments", "intent"),
     [
         ("list_dir", {"path": "a"}, Intent("list_dir", '{"path": "a"}')),
-        ("write_file", {"path": "a/../b.txt", "content": ""}, Intent("write_file", "b.txt")),
-        ("edit_file", {"path": "memory/x", "old_text": "a", "new_text": "b"}, Intent("edit_file:instructions", "memory/x")),
+        ("write_file", {"path": "a/../b.txt", "content": ""}, Intent("write_file", "b.txt", "Writes b.txt.")),
+        (
+            "edit_file",
+            {"path": "memory/x", "old_text": "a", "new_text": "b"},
+            Intent("edit_file:instructions", "memory/x", "Writes memory/x, which becomes part of my instructions."),
+        ),
         ("message", {"text": "hi"}, Intent("message", "test:1")),
         ("message", {"text": "hi", "attachments": ["a"]}, Intent("message:files", "test:1")),
         ("message", {"text": "hi", "to": "telegram:7"}, Intent("message:elsewhere", "telegram:7", "To telegram:7.")),
