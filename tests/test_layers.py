@@ -23,7 +23,7 @@ MAY: dict[str, set[str]] = {
     "processes": {"errors", "config", "processes"},
     "security": {"errors", "wire", "messages", "config", "channels", "security", "session", "tools"},
     "channels/port.py": {"errors", "messages", "supervise", "channels"},
-    "channels/web.py": {"errors", "messages", "channels"},
+    "channels/web": {"errors", "wire", "messages", "channels"},
     "daemon": {"errors", "wire", "messages", "config", "journal", "supervise", "session", "daemon"},
     "web": {"errors", "config", "supervise", "web"},
     "session": {"errors", "wire", "messages", "journal", "session"},

@@ -11,9 +11,9 @@ import trio
 
 from nanobot.channels import registry
 from nanobot.channels.outlet import Channels
-from nanobot.channels.web import NAME as WEB
-from nanobot.channels.web import TRY_AGAIN, WebChannel
-from nanobot.channels.web_talk import Connection as Socket
+from nanobot.channels.web.channel import NAME as WEB
+from nanobot.channels.web.channel import TRY_AGAIN, WebChannel
+from nanobot.channels.web.talk import Connection as Socket
 from nanobot.config.paths import Places
 from nanobot.config.schema import ChannelConfig
 from nanobot.control import server

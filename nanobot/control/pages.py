@@ -1,6 +1,7 @@
-"""What the page may see of the sessions (channels/web.py Desk): what waits for it, what was said, which conversations there are.
+"""What the page may see of the sessions: what waits for it, what was said, which conversations there are.
 
-What was said is read from the journals, as `nanobot sessions` does: without their locks, in a thread.
+It is the Desk of channels/web/channel.py. What was said is read from the journals, as `nanobot sessions` does: without their
+locks, in a thread.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import trio
 
 from nanobot.archive.conversation import Past
 from nanobot.archive.reading import Reader, short
-from nanobot.channels.web import NAME, SessionLine
-from nanobot.channels.web_frames import History, Item, Question
+from nanobot.channels.web.channel import NAME, SessionLine
+from nanobot.channels.web.frames import History, Item, Question
 from nanobot.errors import JournalError
 from nanobot.messages import Entry, Note, Outbound, Principal, Reply, Said, SessionKey, TurnEnd
 from nanobot.security import approvals

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from nanobot.channels import web_frames as frames
 from nanobot.channels.port import DeltaSign, NotTaken, Part, Sign, StateSign, ToolSign, Unreachable, VoidSign
-from nanobot.channels.web import ACK_S, AUTH_S, RESTARTING, TRY_AGAIN, UNAUTHORIZED
-from nanobot.channels.web_talk import PENDING
+from nanobot.channels.web import frames
+from nanobot.channels.web.channel import ACK_S, AUTH_S, RESTARTING, TRY_AGAIN, UNAUTHORIZED
+from nanobot.channels.web.talk import PENDING
 from nanobot.errors import NanobotError
 from nanobot.messages import Attachment, Button, MessageId, Outbound, OutboundId, SessionKey
 from tests.fakes.web import TOKEN, House, Tab, house, tab

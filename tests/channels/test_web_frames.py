@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import nanobot.channels
 import nanobot.guide
-from nanobot.channels.web_frames import (
+from nanobot.channels.web.frames import (
     CHAT_CHARS,
     ID_CHARS,
     TEXT_CHARS,
@@ -115,7 +115,7 @@ def test_a_token_is_not_shown() -> None:
 
 def test_the_guide_names_every_frame_and_every_code() -> None:
     page = (Path(nanobot.guide.__file__).parent / "web.md").read_text()
-    code = "".join((CHANNELS / file).read_text() for file in ("web_frames.py", "web.py"))
+    code = "".join((CHANNELS / file).read_text() for file in ("web/frames.py", "web/channel.py"))
     written = {name for names in KINDS_AND_CODES.findall(code) for name in names if name}
     assert {"accepted", "history", "auth", "void", "unauthorized", "too_long", "unreadable"} <= written
     assert [name for name in sorted(written) if f"`{name}`" not in page] == []

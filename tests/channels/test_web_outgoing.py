@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from nanobot.channels.port import DeltaSign, Sign, StateSign, ToolSign, VoidSign
-from nanobot.channels.web_outgoing import PACE_S, ROOM_CHARS, SIGNS_CHARS, Outgoing
+from nanobot.channels.web.outgoing import PACE_S, ROOM_CHARS, SIGNS_CHARS, Outgoing
 
 
 def told(batch: list[str]) -> list[Any]:

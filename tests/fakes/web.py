@@ -8,7 +8,7 @@ real one does, in ten lines. `settled` has the ids in the order in which they we
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from math import inf
@@ -21,8 +21,8 @@ import trio.testing
 from trio_websocket import CloseReason, ConnectionClosed
 
 from nanobot.channels.port import Arrived, ChannelFailed, NotTaken, Part, Unreachable
-from nanobot.channels.web import WebChannel
-from nanobot.channels.web_frames import History
+from nanobot.channels.web.channel import WebChannel
+from nanobot.channels.web.frames import History
 from nanobot.errors import NanobotError
 from nanobot.messages import MessageId, Outbound, OutboundId, SessionKey
 from tests.fakes.ws import Client
@@ -75,6 +75,13 @@ class House:
         if self.refusal is not None:
             raise self.refusal
         self.arrived.append(arrived)
+
+    def take(self, arrived: Arrived, taken: Callable[[], None]) -> None:
+        raise AssertionError("the page delivers, and waits for it")
+
+    @property
+    def commands(self) -> dict[str, str]:
+        return {}
 
     def alive(self) -> None:
         pass

@@ -17,7 +17,7 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from nanobot.channels import web_frames
+from nanobot.channels.web import frames
 from nanobot.web.files import read
 from nanobot.web.guard import HEADERS
 
@@ -140,7 +140,7 @@ class Gateway:
             try:
                 while True:
                     data = await connection.get_message()
-                    web_frames.read(data)  # raises for what the real one would refuse
+                    frames.read(data)  # raises for what the real one would refuse
                     await self._take(connection, json.loads(data))
             except ConnectionClosed:
                 pass

@@ -12,7 +12,7 @@ import httpx2
 import trio
 from starlette.types import ASGIApp
 
-from nanobot.channels.web import SessionLine
+from nanobot.channels.web.channel import SessionLine
 from nanobot.supervise.status import Node
 from nanobot.web import app, files, listener
 from nanobot.web.guard import Doorman

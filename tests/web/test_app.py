@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
-from nanobot.channels.web import RESTARTING, SessionLine
+from nanobot.channels.web.channel import RESTARTING, SessionLine
 from nanobot.supervise.status import Node
 from nanobot.web import files
 from nanobot.web.app import GOING_AWAY

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from nanobot.channels.web import UNAUTHORIZED
+from nanobot.channels.web.channel import UNAUTHORIZED
 from nanobot.web.guard import CHECKS, WRONG_S, Doorman, hosted, same_origin
 from tests.fakes.web import TOKEN
 from tests.fakes.ws import connect

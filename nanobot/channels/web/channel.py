@@ -25,9 +25,9 @@ from typing import Protocol, assert_never
 import attrs
 import trio
 
-from nanobot.channels import web_frames as frames
 from nanobot.channels.port import Arrived, Limits, NotTaken, Part, Port, Sign, StateSign, Unreachable
-from nanobot.channels.web_talk import Connection, Given, Live, Talk, Work
+from nanobot.channels.web import frames
+from nanobot.channels.web.talk import Connection, Given, Live, Talk, Work
 from nanobot.errors import NanobotError
 from nanobot.messages import MessageId, Outbound, Receipt, SessionKey
 

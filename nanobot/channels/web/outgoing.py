@@ -13,8 +13,8 @@ from __future__ import annotations
 import attrs
 import trio
 
-from nanobot.channels import web_frames
 from nanobot.channels.port import DeltaSign, Sign, StateSign, VoidSign
+from nanobot.channels.web import frames
 
 SIGNS_CHARS = 256 * 1024
 ROOM_CHARS = 2**20
@@ -35,9 +35,9 @@ class _Shown:
     def text(self) -> str:
         match self.sign:
             case DeltaSign(turn):
-                return web_frames.sign(self.chat, DeltaSign(turn, "".join(self.pieces)))
+                return frames.sign(self.chat, DeltaSign(turn, "".join(self.pieces)))
             case _:
-                return web_frames.sign(self.chat, self.sign)
+                return frames.sign(self.chat, self.sign)
 
 
 class Outgoing:

@@ -8,9 +8,9 @@ from typing import Protocol, assert_never
 import attrs
 import trio
 
-from nanobot.channels import web_frames as frames
 from nanobot.channels.port import DeltaSign, Sign, StateSign, ToolSign, VoidSign
-from nanobot.channels.web_outgoing import Outgoing
+from nanobot.channels.web import frames
+from nanobot.channels.web.outgoing import Outgoing
 from nanobot.messages import SessionKey
 
 PENDING = 64
