@@ -14,6 +14,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from nanobot.channels import reactions
 from nanobot.channels.life import Life
 from nanobot.channels.media import Media
 from nanobot.channels.port import Arrived, Part
@@ -81,6 +82,7 @@ class Intake:
         files, text = await self._media.fetch(key, arrived, life.limits.media_bytes)
         inbound = Inbound(arrived.id, key, principal, text, self._clock(), files, arrived.tainted, arrived.direct)
         await self._deliver()(inbound)
+        reactions.tell(life, key, (arrived.id,), answered=False)
 
     def _answer(self, life: Life, arrived: Arrived, text: str) -> None:
         key, now = key_of(life.name, arrived), trio.current_time()

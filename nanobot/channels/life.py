@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from nanobot.channels.edge import guarded
+from nanobot.channels.gathering import Lanes
 from nanobot.channels.port import Arrived, Channel, ChannelFailed, Limits, Part, SendUnknown, Unreachable
 from nanobot.messages import Receipt
 from nanobot.supervise.policy import Cause
@@ -37,13 +38,19 @@ class Life:
     _take: Callable[[Life, Arrived], Awaitable[None]]
     _tell: Callable[[ChannelFailed], None]
     """The supervisor, who ends the life for it."""
+    commands: Mapping[str, str] = attrs.field(factory=dict)
     limits: Limits = attrs.field(init=False)
     up: bool = attrs.field(default=False, init=False)
+    marking: int = attrs.field(default=0, init=False)
+    """Messages that are being marked (reactions.py)."""
+    unmarked_until: float = attrs.field(default=0.0, init=False)
+    """By Trio's clock: until then none is."""
     nursery: trio.Nursery = attrs.field(init=False)
     """For tasks that end with it; while it is up."""
     _proof_at: float = attrs.field(default=0.0, init=False)
     """By Trio's clock."""
     _slots: trio.Semaphore = attrs.field(init=False)
+    _lanes: Lanes = attrs.field(init=False)
     _sends: set[trio.CancelScope] = attrs.field(factory=set, init=False)
     _send_ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _connected: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -52,11 +59,15 @@ class Life:
     def __attrs_post_init__(self) -> None:
         self.limits = self.channel.limits
         self._slots = trio.Semaphore(self.limits.sends)
+        self._lanes = Lanes(self.folder, self.deliver, self._start_soon)
 
     # --- the channel's side
 
     async def deliver(self, arrived: Arrived) -> None:
         await self._take(self, arrived)
+
+    def take(self, arrived: Arrived, taken: Callable[[], None]) -> None:
+        self._lanes.take(arrived, taken)
 
     def alive(self) -> None:
         self._proof_at = trio.current_time()
@@ -113,6 +124,9 @@ class Life:
         return len(self._sends)
 
     # --- its tasks
+
+    def _start_soon(self, work: Callable[[], Awaitable[None]], *, name: str) -> None:
+        self.nursery.start_soon(work, name=f"channel {self.name}: {name}")
 
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         await self.channel.serve(self, task_status=task_status)

@@ -7,7 +7,9 @@ restarts) is done once, in runner.py. A channel knows this module and nothing of
 Contract of a channel:
 * `serve` connects, calls `task_status.started()` when it can send and receive, and receives until it is cancelled. It never
   returns: what ends it is raised, as `ChannelFailed` with its cause where that is known. It has no retry loop of its own.
-* It acknowledges a message to its network only after `port.deliver` has returned. `NotTaken` means: do not acknowledge.
+* It acknowledges a message to its network only when it is told that it was taken: by `taken` of `port.take`, which keeps each
+  chat in order, tries again and puts together what was sent as one, or as `port.deliver` returns; `NotTaken` of that means: do
+  not acknowledge.
 * `port.alive()` is called on proof of traffic (an answered heartbeat, a completed long poll), never on hope.
 * Cancelled, it leaves nothing behind: no task, thread, socket or process.
 * `send` may be called by many tasks at once, only while it is up; its deadline is the caller's scope.
@@ -17,7 +19,7 @@ Contract of a channel:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -138,6 +140,10 @@ class Arrived:
     files: tuple[Incoming, ...] = ()
     tainted: bool = False
     """The text was not written by the sender (forwarded)."""
+    album: str = ""
+    """The same for messages of a chat that follow one another and were sent as one."""
+    goes_on: bool = False
+    """More of its text may follow: the sender's program may have cut it."""
 
 
 @attrs.frozen
@@ -206,8 +212,18 @@ class Port(Protocol):
         """A folder of its own in the data directory (0700), for cursors and the like."""
         ...
 
+    @property
+    def commands(self) -> Mapping[str, str]:
+        """The slash commands with a line of help each, for networks that show them in a menu."""
+        ...
+
     async def deliver(self, arrived: Arrived) -> None:
         """Take a message: it is on disk, or nobody is to answer it, when this returns. Raises: NotTaken."""
+        ...
+
+    def take(self, arrived: Arrived, taken: Callable[[], None]) -> None:
+        """As `deliver`, in the background: in the order of its chat, tried again while it is not taken, and with what belongs to
+        it (gathering.py). `taken` is called once, when it is on disk or nobody is to answer it; it must not raise."""
         ...
 
     def alive(self) -> None:
@@ -247,6 +263,27 @@ class Drafts(Protocol):
 
     async def draft(self, key: SessionKey, text: str, draft: str) -> str:
         """Send a draft (`draft` empty) or edit it; returns its id. Raises: SendError, which ends nothing."""
+        ...
+
+
+@runtime_checkable
+class Reacts(Protocol):
+    """A channel that can mark somebody's message: it was taken, it was answered."""
+
+    async def react(self, key: SessionKey, message: MessageId, *, answered: bool) -> None:
+        """Told when a message is on disk, and when what answers it has arrived. Raises: SendError, which ends nothing."""
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A channel that can look at its network beside a gateway that runs: `nanobot channels test`."""
+
+    async def probe(self, folder: Path, to: str) -> tuple[str, ...]:
+        """Connect, and say who we are there and what people get wrong, a line each; takes nothing that arrives.
+
+        Sends one message to the chat `to`, and none if that is empty. `folder`: as the port's. Raises: ChannelFailed, SendError.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from nanobot.channels import splitting
+from nanobot.channels import reactions, splitting
 from nanobot.channels.edge import ChannelBug, guarded_sync
 from nanobot.channels.intake import Intake
 from nanobot.channels.life import Life
@@ -32,6 +32,7 @@ from nanobot.config.paths import made
 from nanobot.errors import NanobotError
 from nanobot.messages import SessionKey
 from nanobot.session import events as ev
+from nanobot.session.commands import TABLE
 from nanobot.session.ports import DeliveryEnd, Progress
 from nanobot.session.state import Pending, Session
 from nanobot.supervise.policy import Cause
@@ -81,7 +82,7 @@ class Runner:
         """One life. Raises: what ended it, in a group or alone."""
         if self.load is not None:
             await trio.to_thread.run_sync(self.load, abandon_on_cancel=True)  # an import does no harm when it ends alone
-        life = Life(self.name, self.make(), made(self._folder), self.intake.take, self._fail)
+        life = Life(self.name, self.make(), made(self._folder), self.intake.take, self._fail, TABLE)
         self._life, self.keyed = life, life.limits.keyed
         self._signs.clear()
 
@@ -110,6 +111,8 @@ class Runner:
         end = await self._attempt(life, message)
         if isinstance(end, ev.PartDelivered | ev.SendRefused):
             self.sketches.settle(session.key, out.id)
+        if isinstance(end, ev.PartDelivered) and message.last:
+            reactions.tell(life, message.key, (out.reply_to, *out.also_answers), answered=True)
         return end
 
     async def _attempt(self, life: Life, part: Part) -> DeliveryEnd:

@@ -121,6 +121,8 @@ def _most(text: str, head: str, limit: int, length: Length) -> int:
     while high < len(text) and length(head + text[:high]) <= limit:
         low, high = high, 2 * high
     high = min(high, len(text))
+    if high == len(text) and length(head + text) <= limit:  # marks that are only closed at the end may shorten all of it
+        return high
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if length(head + text[:middle]) <= limit else (low, middle - 1)

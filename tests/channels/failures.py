@@ -26,18 +26,10 @@ import attrs
 import trio
 from loguru import logger
 
-from nanobot.channels.outlet import Channels
-from nanobot.channels.port import NotTaken
-from nanobot.config.paths import Places
-from nanobot.config.schema import AgentDefaults, AgentsConfig, ChannelConfig, Config, GatewayConfig, RestartConfig
-from nanobot.errors import DiskFull, InUse, JournalError
-from nanobot.gateway.house import House, open_house
-from nanobot.messages import Inbound
-from nanobot.security.access import Access
-from nanobot.security.pairing import Pairing
-from nanobot.session.registry import SessionFailed
+from nanobot.config.schema import ChannelConfig, RestartConfig
 from nanobot.supervise.status import Node
 from nanobot.supervise.supervisor import Supervisor
+from tests.channels.housed import open_channels
 from tests.fakes.channels import BUILDS, Network, Sort, channel, hurt
 
 CHATS = 2
@@ -140,18 +132,8 @@ def doubled(network: Network) -> int:
 
 @asynccontextmanager
 async def open_hall(place: Path, restarts: RestartConfig = RESTARTS) -> AsyncIterator[Hall]:
-    config = Config(agents=AgentsConfig(AgentDefaults(model="demo", workspace=str(place / "workspace"))))
-    places = Places(place / "config.json", named=True)
-    supervisor = Supervisor(time.time)
-    access = Access(Pairing(place / "pairing.json", logger.error), time.time, GatewayConfig())
-    channels = Channels(config.channels, access, supervisor, places, time.time, restarts)
-    opened = partial(open_house, config, places, {}, channels, channels.watch, resume_all=True, drain_s=5.0)
-    house_open = opened(owns=access.owns, keyed=channels.keyed)
     networks = {build: Network(build) for build in BUILDS}
-    async with house_open as house, trio.open_nursery() as nursery:
-        channels.deliver = partial(_deliver, house)
-        channels.on_up = lambda name: house.registry.wake_channel(name, time.time())
-        await nursery.start(supervisor.run)
+    async with open_channels(place, restarts) as (channels, supervisor):
         for build, network in networks.items():
             channels.add(build, partial(channel, build, network), ChannelConfig(enabled=True, allow_from=("*",)))
         talkers = [Talker(network, f"chat{n}") for network in networks.values() for n in range(CHATS)]
@@ -162,14 +144,6 @@ async def open_hall(place: Path, restarts: RestartConfig = RESTARTS) -> AsyncIte
         finally:
             for network in networks.values():
                 network.release()
-            nursery.cancel_scope.cancel()
-
-
-async def _deliver(house: House, inbound: Inbound) -> None:
-    try:
-        await house.deliver(inbound)
-    except (InUse, JournalError, SessionFailed, DiskFull) as exc:
-        raise NotTaken(str(exc), code="not_written") from exc
 
 
 async def inflict(hall: Hall, build: str, sort: Sort) -> Outcome:
