@@ -42,7 +42,11 @@ class Spec:
         return found
 
 
-SPECS: Mapping[str, Spec] = {}
+SPECS: Mapping[str, Spec] = {
+    "email": Spec("nanobot.channels.email.channel:EmailChannel", "email"),
+    "telegram": Spec("nanobot.channels.telegram.channel:TelegramChannel", "telegram", "telegram"),
+    "whatsapp": Spec("nanobot.channels.whatsapp.channel:WhatsAppChannel", "whatsapp", keyed=True),
+}
 
 
 def find(name: str, specs: Mapping[str, Spec] = SPECS) -> Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -16,6 +17,8 @@ from nanobot.cli.texts import plain
 from nanobot.config.schema import ChannelConfig, ChannelsConfig, Config
 from nanobot.config.tree import keys_of
 from nanobot.control.client import NotRunning, ask
+from nanobot.errors import NanobotError
+from nanobot.journal import names
 from nanobot.supervise.status import Node, as_json
 from nanobot.wire import JsonObject
 
@@ -23,7 +26,11 @@ RESTART_S = 65.0
 """Seconds: the gateway gives up before."""
 
 app = App(name="channels", help="See and restart the connections to chat networks.", version_flags=[])
-app.command("nanobot.cli.pairing:app", name="pair", help="Let people in who wrote to the assistant.", sort_key=3)
+app.command("nanobot.cli.pairing:app", name="pair", help="Let people in who wrote to the assistant.", sort_key=4)
+app.command("nanobot.cli.channels_login:login", name="login", help="Link this machine to an account: whatsapp.", sort_key=3)
+app.command(
+    "nanobot.cli.quarantine:app", name="quarantine", help="See the mails that were not passed on, and let one in.", sort_key=4
+)
 
 
 @attrs.frozen
@@ -61,6 +68,45 @@ def restart(
     """Start a channel again, also one that was parked; its failures are forgotten."""
     ask(opened(config).places.data, {"do": "restart_channel", "name": name}, RESTART_S)
     say(f"{plain(name)} was started again. See how it is: nanobot channels status")
+
+
+@app.command(name="test", sort_key=2)
+def check(
+    name: Annotated[str, Parameter(help="The channel, as `nanobot channels status` shows it.")],
+    /,
+    *,
+    to: Annotated[str, Parameter(help="Chat to which a test message is sent; without it nothing is sent.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Connect to a network, and say who we are there and what people get wrong; the gateway may run or not."""
+    instance = opened(config)
+    tell_warnings(instance.warnings)
+    folder = instance.places.data / "channels" / names.encode(name)
+    for line in probed(name, _section(instance.config, name), folder, to):
+        say(plain(line))
+
+
+def probed(name: str, section: ChannelConfig, folder: Path, to: str) -> tuple[str, ...]:
+    """Raises: NanobotError."""
+    import trio  # noqa: PLC0415 -- 0.3 s, for the one command that needs it
+
+    from nanobot.channels import registry  # noqa: PLC0415 -- so does that
+    from nanobot.channels.port import Probes  # noqa: PLC0415 -- so does that
+
+    channel: object = registry.find(name).load()(section)
+    if not isinstance(channel, Probes):
+        raise NanobotError(f"{name} has no test. See how it is: nanobot channels status")
+    return trio.run(channel.probe, folder, to)
+
+
+def _section(config: Config, name: str) -> ChannelConfig:
+    """Raises: NanobotError."""
+    found = {key.name: getattr(config.channels, key.attribute) for key in keys_of(ChannelsConfig)}
+    section = found.get(name)
+    if not isinstance(section, ChannelConfig) or name == "web":
+        known = ", ".join(key for key, one in found.items() if isinstance(one, ChannelConfig) and key != "web")
+        raise NanobotError(f"There is no network {name}. There are: {known}")
+    return section
 
 
 def channels(config: Config, nodes: Mapping[str, Node]) -> Iterator[Channel]:

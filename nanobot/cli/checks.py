@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nanobot.archive.reading import short
-from nanobot.cli import checks_gateway, checks_security
+from nanobot.cli import checks_email, checks_gateway, checks_security, checks_telegram, checks_whatsapp
 from nanobot.cli.findings import UNREAD, Check, Facts, Finding, bad, ok, warn
 from nanobot.config.text import read
 from nanobot.config.tree import camel, dotted
@@ -30,7 +30,7 @@ EARLIEST = 1_767_225_600.0
 AHEAD_S = 86_400.0
 """Seconds that the latest line of a journal may lie in the future: time zones are no excuse, they do not count in it."""
 MOST_NAMED = 5
-SECRET_KEYS = frozenset(["apiKey", "token", "proxy", "extraHeaders"])
+SECRET_KEYS = frozenset(["apiKey", "token", "proxy", "extraHeaders", "imapPassword", "smtpPassword", "bridgeToken"])
 """Under which a text of the configuration is a secret."""
 
 
@@ -294,6 +294,9 @@ CHECKS: Mapping[str, Check] = {
     "command network": checks_security.network,
     "file tools": checks_security.files,
     "inner networks": checks_security.inner_networks,
+    "telegram": checks_telegram.telegram,
+    "email": checks_email.email,
+    "whatsapp": checks_whatsapp.whatsapp,
 }
 """In the order in which they are shown: what others depend on comes first."""
 

@@ -14,7 +14,12 @@ from nanobot.wire import Json
 _PATTERNS = """
 api modelPresets transcription
 gateway.heartbeat gateway.restartMode
-channels.telegram channels.discord channels.whatsapp channels.feishu channels.dingtalk channels.slack channels.email
+channels.telegram.mode channels.telegram.webhookUrl channels.telegram.webhookListenHost channels.telegram.webhookListenPort
+channels.telegram.webhookPath channels.telegram.webhookSecretToken channels.telegram.streamEditInterval
+channels.telegram.inlineKeyboards channels.telegram.richMessages channels.telegram.connectionPoolSize
+channels.telegram.poolTimeout
+channels.discord channels.feishu channels.dingtalk channels.slack
+channels.email.verifySpf channels.email.verifyDkim
 channels.mochat channels.qq channels.matrix channels.weixin channels.wecom channels.mattermost channels.msteams
 channels.signal channels.napcat channels.websocket channels.showReasoning channels.sendMaxRetries channels.streaming
 channels.transcriptionProvider channels.transcriptionLanguage

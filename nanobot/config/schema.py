@@ -213,10 +213,74 @@ class WebConfig(ChannelConfig):
 
 
 @attrs.frozen
+class TelegramConfig(ChannelConfig):
+    """A bot of Telegram."""
+
+    token: Secret = key(Secret(), "Token of the bot, from @BotFather.")
+    proxy: Secret = key(Secret(), "Proxy to Telegram, http or socks5: http://user:password@host:port.")
+    api_base: str = key("https://api.telegram.org", "Address of the Bot API server.")
+    file_api_base: str = key("", "Address of that server's files; unset: apiBase with /file behind it.")
+    reply_to_message: bool = key(False, "Quote the message that is answered, in private chats too; in groups it always is.")
+    react_emoji: str = key("👀", "Reaction to a message that was taken; empty: none.")
+    done_emoji: str = key("", "Reaction to a message that was answered; empty: the first one is taken away.")
+    streaming: bool = key(True, "Show answers while they grow, by editing one message.")
+    poll_s: float = key(
+        50.0, "Seconds that a request for messages stays open; less where a proxy cuts long ones.", minimum=0.1, maximum=50
+    )
+
+
+@attrs.frozen
+class EmailConfig(ChannelConfig):
+    """A mailbox of the assistant's own, read by IMAP and answered by SMTP."""
+
+    send_progress: bool | None = key(False, "As channels.sendProgress, for this channel: each word between steps is a mail.")
+    consent_granted: bool = key(False, "The owner of the mailbox agrees that the assistant reads and answers its mail.")
+    imap_host: str = key("", "Server that mail is read from.")
+    imap_port: int = key(993, "Its port.", minimum=1, maximum=65535)
+    imap_username: str = key("", "Name to log in there, mostly the address.")
+    imap_password: Secret = key(Secret(), "Password there; many providers want an app password.")
+    imap_mailbox: str = key("INBOX", "Folder of mail that is read.")
+    imap_use_ssl: bool = key(True, "Encrypt from the first byte (port 993); false: by STARTTLS (port 143).")
+    smtp_host: str = key("", "Server that mail is sent by.")
+    smtp_port: int = key(587, "Its port.", minimum=1, maximum=65535)
+    smtp_username: str = key("", "Name to log in there; empty: none is asked for.")
+    smtp_password: Secret = key(Secret(), "Password there.")
+    smtp_use_tls: bool = key(True, "Encrypt by STARTTLS (port 587); false only matters for a server on this machine.")
+    smtp_use_ssl: bool = key(False, "Encrypt from the first byte (port 465).")
+    ca_file: str = key("", "Certificate of the authority of one's own servers, PEM; the system's count besides.")
+    from_address: str = key("", "Address that mail is sent from; unset: smtpUsername or imapUsername.")
+    authserv_id: str = key("", "Name that our server puts in Authentication-Results: nanobot channels test email finds it out.")
+    auto_reply_enabled: bool = key(True, "Answer mails; false: only messages that answer none are sent.")
+    poll_interval_seconds: float = key(
+        30.0, "Seconds between two looks where the server does not tell of news.", minimum=5, maximum=3600
+    )
+    mark_seen: bool = key(True, "Mark mails as read once they are taken.")
+    max_body_chars: int = key(12000, "Most characters of a mail that are passed on.", minimum=100, maximum=1_000_000)
+    subject_prefix: str = key("Re: ", "Put before the subject of answers.")
+    mails_per_hour: int = key(60, "Mails of one sender that are taken in an hour; more wait unread.", minimum=1, maximum=100_000)
+
+
+@attrs.frozen
+class WhatsAppConfig(ChannelConfig):
+    """A number of WhatsApp, through the bridge."""
+
+    autostart: bool = key(True, "Run the bridge; off: one that somebody else runs is connected to.")
+    bridge_url: str = key(
+        "",
+        "Address of the bridge, ws://127.0.0.1:PORT, on this machine; unset: any free port, or 3001 where autostart is off.",
+    )
+    bridge_token: Secret = key(Secret(), "Token of the bridge; unset: one is made and kept in the data directory.")
+    read_receipts: bool = key(True, "Show people that their messages were read, when an answer begins.")
+
+
+@attrs.frozen
 class ChannelsConfig:
     send_progress: bool = key(True, "Send what the model says between its steps.")
     send_tool_hints: bool = key(False, "Send a line for each tool that is used.")
     web: WebConfig = key(WebConfig(), "The page's chat.")
+    telegram: TelegramConfig = key(TelegramConfig(), "Telegram: nanobot guide telegram.")
+    email: EmailConfig = key(EmailConfig(), "E-mail: nanobot guide email.")
+    whatsapp: WhatsAppConfig = key(WhatsAppConfig(), "WhatsApp: nanobot guide whatsapp.")
 
 
 @attrs.frozen

@@ -42,8 +42,8 @@ class CommandLine:
         return Ended(code, out, err)
 
 
-def process(*arguments: str, home: Path) -> Ended:
-    environ = {"HOME": str(home), "PATH": os.environ["PATH"]}
+def process(*arguments: str, home: Path, **more: str) -> Ended:
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"], **more}
     done = subprocess.run(
         [sys.executable, "-m", "nanobot", *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
     )

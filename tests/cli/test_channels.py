@@ -16,15 +16,21 @@ def data(nanobot: CommandLine) -> Path:
     return nanobot.home / ".nanobot"
 
 
+def shown(out: str) -> list[str]:
+    """Its lines, however wide the columns are."""
+    return [" ".join(line.split()) for line in out.splitlines()]
+
+
 def test_without_a_gateway_the_configuration_speaks(nanobot: CommandLine) -> None:
     ended = nanobot("channels", "status")
-    assert (ended.code, ended.out) == (0, "web  enabled\n\nThe gateway is not running. Start it: nanobot gateway\n")
+    assert (ended.code, shown(ended.out)[0]) == (0, "web enabled")
+    assert ended.out.endswith("\n\nThe gateway is not running. Start it: nanobot gateway\n")
+    assert "telegram disabled" in shown(ended.out)
     off = nanobot("channels", "status", NANOBOT_CHANNELS__WEB__ENABLED="false")
-    assert off.out.startswith("web  disabled\n")
-    assert json.loads(nanobot("channels", "status", "--json").out) == {
-        "running": False,
-        "channels": [{"name": "web", "enabled": True, "live": None}],
-    }
+    assert shown(off.out)[0] == "web disabled"
+    told = json.loads(nanobot("channels", "status", "--json").out)
+    assert told["running"] is False
+    assert told["channels"][0] == {"name": "web", "enabled": True, "live": None}
 
 
 def test_the_gateway_says_how_they_are(nanobot: CommandLine) -> None:
@@ -33,12 +39,11 @@ def test_the_gateway_says_how_they_are(nanobot: CommandLine) -> None:
     with listening(data(nanobot), FakeGateway(tree(web, other))):
         ended = nanobot("channels", "status")
         told = json.loads(nanobot("channels", "status", "--json").out)
-    assert ended.out.splitlines() == [
-        "web   enabled   up       50 s",
-        "fake  disabled  parked   2 h    10 restarts; last error: the token was revoked",
-    ]
+    assert shown(ended.out)[0] == "web enabled up 50 s"
+    assert shown(ended.out)[-1] == "fake disabled parked 2 h 10 restarts; last error: the token was revoked"
     assert told["running"] is True
-    assert [(channel["name"], channel["live"]["state"]) for channel in told["channels"]] == [("web", "up"), ("fake", "parked")]
+    live = [(channel["name"], channel["live"]["state"]) for channel in told["channels"] if channel["live"]]
+    assert live == [("web", "up"), ("fake", "parked")]
 
 
 def test_restart(nanobot: CommandLine) -> None:
@@ -65,4 +70,4 @@ def test_pairing_is_mounted(nanobot: CommandLine) -> None:
 
 def test_a_tree_without_times(nanobot: CommandLine) -> None:
     with listening(data(nanobot), FakeGateway(tree(Node("web", "channel", "disabled", 0.0)))):
-        assert nanobot("channels", "status").out == "web  enabled   disabled\n"
+        assert shown(nanobot("channels", "status").out)[0] == "web enabled disabled"

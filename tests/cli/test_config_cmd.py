@@ -62,10 +62,10 @@ def test_check_lists_every_mistake(nanobot: CommandLine) -> None:
 
 
 def test_check_is_content_with_warnings(nanobot: CommandLine) -> None:
-    put(nanobot.home, {"channels": {"telegram": {}}})
+    put(nanobot.home, {"channels": {"discord": {}}})
     ended = nanobot("config", "check")
     assert (ended.code, ended.out) == (0, "ok\n")
-    assert ended.err == "warning: not used here, known from HKUDS/nanobot: channels.telegram\n"
+    assert ended.err == "warning: not used here, known from HKUDS/nanobot: channels.discord\n"
     (nanobot.home / ".nanobot" / "config.json").unlink()
     assert nanobot("config", "check").out == "ok: there is no file, the defaults are in force\n"
 

@@ -211,7 +211,7 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
 ]
 HIDDEN = {
     *("workspace", "model", "owners", "sandbox", "address", "open to all", "allowed hosts", "groups", "policy", "approvals"),
-    *("command network", "file tools", "inner networks"),
+    *("command network", "file tools", "inner networks", "telegram", "email", "whatsapp"),
 }
 """What is not looked at while the configuration does not load."""
 

@@ -15,7 +15,7 @@ from nanobot.providers.registry import BY_NAME
 FILES = Path(__file__).with_name("files")
 UNSET = 'count as not set, because older versions wrote them unasked; to turn them on, add "configVersion": 1'
 NOT_USED = "not used here, known from HKUDS/nanobot: "
-THEIRS = ("whatsapp", "telegram", "discord", "feishu", "mochat", "dingtalk", "email", "slack", "qq", "matrix")
+THEIRS = ("discord", "feishu", "mochat", "dingtalk", "slack", "qq", "matrix")
 THEIR_CHANNELS = "".join(f"channels.{name}, " for name in THEIRS)
 
 
@@ -76,7 +76,7 @@ def test_what_is_neither_ours_nor_theirs_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_no_variable_is_wanted_for_what_is_not_used(tmp_path: Path) -> None:
-    config, _ = read("early.json", {"channels": {"telegram": {"token": "${NOT_SET}"}}}, into=tmp_path)
+    config, _ = read("early.json", {"channels": {"discord": {"token": "${NOT_SET}"}}}, into=tmp_path)
     assert config.agents.defaults.max_tokens == 8192
 
 

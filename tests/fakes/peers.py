@@ -28,6 +28,8 @@ class Peer:
 PEERS: Mapping[str, Peer] = {
     "bwrap": Peer(("bwrap",), "apt-get install bubblewrap"),
     "chromium": Peer(("chromium-headless-shell",), "apt-get install chromium-headless-shell"),
+    "node": Peer(("node", "npm"), "Node.js 20 or later with npm, from nodejs.org"),
+    "mail": Peer(("dovecot", "doveadm", "postfix", "openssl"), "apt-get install dovecot-imapd postfix openssl"),
     "ext4": Peer(("mkfs.ext4", "dumpe2fs", "mount", "umount", "losetup"), "apt-get install e2fsprogs mount"),
 }
 missed: set[str] = set()

@@ -1,0 +1,1 @@
+"""Telegram (channel.py says how)."""

@@ -1,0 +1,1 @@
+"""WhatsApp (channel.py says how)."""
