@@ -30,6 +30,10 @@ guide:
     {{run}} python -m nanobot.guide.generate
     {{run}} python -m nanobot.cli.helptext
 
+# the WhatsApp bridge: strict types, and its tests
+bridge:
+    cd bridge && npm ci --ignore-scripts && npm test
+
 # what things cost, as ratios to the bare libraries
 bench:
     {{run}} python -W ignore::ResourceWarning -m tests.bench.provider_cost
@@ -40,6 +44,15 @@ bench:
     {{run}} python -m tests.bench.child_cost
     {{run}} python -m tests.bench.sandbox_cost
     {{run}} python -m tests.bench.egress_cost
+    {{run}} python -m tests.bench.channel_cost
+
+# the failures of the networks, ten of each sort: just failures telegram --times 10
+failures network *arguments:
+    {{run}} python -m tests.channels.{{network}}_failures {{arguments}}
+
+# kills of the gateway under a network's traffic: just kills telegram --kills 100
+kills network *arguments:
+    {{run}} python -m tests.channels.{{network}}_kills {{arguments}}
 
 # the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:
