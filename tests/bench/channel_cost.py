@@ -149,9 +149,9 @@ PARTS: Mapping[str, Callable[[int], None]] = {"telegram": telegram, "whatsapp": 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
     parser.add_argument("--messages", type=int, default=300)
     arguments = parser.parse_args()
     logger.remove()
-    for part in arguments.parts:
+    for part in arguments.parts or PARTS:
         PARTS[part](arguments.messages)

@@ -413,7 +413,7 @@ async def test_a_look_beside_a_gateway_that_runs(tmp_path: Path) -> None:
     assert lines == ("the gateway that runs is connected as +4915199999999: nanobot channels status",)
 
 
-# --- helpers
+# --- what they share
 
 
 async def _end(kit: Kit) -> ChildFailed:
