@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as immediate } from "node:timers/promises";
 
 import type { AuthenticationState, SignalDataTypeMap, SignalKeyStore } from "baileys";
 
@@ -37,7 +38,10 @@ class Files {
   }
 
   async settled(): Promise<void> {
-    await Promise.allSettled(this.busy.values());
+    do {
+      await Promise.allSettled(this.busy.values());
+      await immediate(); // a message that could be decrypted now is noted now, and may bring the next write
+    } while (this.busy.size > 0);
   }
 
   private async write(name: string, text: string, sync: boolean): Promise<void> {

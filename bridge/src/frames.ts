@@ -1,9 +1,9 @@
 /** What is said on the websocket, as types, and the one reader of what clients send. The samples are in frames.json. */
 
 export const VERSION = 2;
-/** Bytes of one frame, either way: the longest text that WhatsApp's own programs send has 65,536 characters. */
-export const MOST_FRAME = 4 * 1024 * 1024;
-/** Characters of a message's text; what is longer was made by no program of WhatsApp's. */
+/** Bytes of one frame, either way: a text of `MOST_TEXT`, each character of it escaped with six, and the rest. */
+export const MOST_FRAME = 8 * 1024 * 1024;
+/** Characters of a message's text. WhatsApp's own programs send 65,536; what is longer than this was made by none of them. */
 export const MOST_TEXT = 1024 * 1024;
 
 export type Status = "connecting" | "connected" | "disconnected" | "unlinked" | "replaced" | "refused" | "full";
@@ -81,7 +81,8 @@ export type BridgeFrame =
 
 export class BadFrame extends Error {}
 
-const JID = /^\d{1,20}(-\d{1,20})?@(s\.whatsapp\.net|lid|g\.us)$/;
+/** A chat or a person. */
+export const JID = /^\d{1,20}(-\d{1,20})?@(s\.whatsapp\.net|lid|g\.us)$/;
 
 type Fields = Record<string, unknown>;
 

@@ -38,11 +38,16 @@ export async function program(library: Library, delays?: Delays, pace?: Pace): P
   const token = env["BRIDGE_TOKEN"] ?? "";
   delete env["BRIDGE_TOKEN"];
   if (token === "") return fail("BRIDGE_TOKEN is not set: without a token nobody may connect", FAILED);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const inbox = new Inbox(folder);
+  let inbox: Inbox, sent: Sent;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    [inbox, sent] = [new Inbox(folder), new Sent(folder)];
+  } catch (error) {
+    return fail(`what waits in ${folder} cannot be read: ${(error as Error).message}`, FAILED);
+  }
   if (inbox.unread > 0) log.error(`${inbox.unread} lines of ${folder}/inbox.jsonl cannot be read`);
   const network = new WhatsApp(auth, inbox, library, log, delays);
-  const server = new Server(token, inbox, new Sent(folder), network, log, pace);
+  const server = new Server(token, inbox, sent, network, log, pace);
   const wanted = Number(env["BRIDGE_PORT"] ?? 3001);
   try {
     const port = await server.listen(wanted);

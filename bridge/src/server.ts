@@ -10,7 +10,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Readable } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 import { type WebSocket, WebSocketServer } from "ws";
@@ -59,6 +59,8 @@ export interface Pace {
 export const PACE: Pace = { authMs: 5_000, pingMs: 15_000, rivalMs: 2_000 };
 /** Messages that may wait for their acknowledgement at a time. */
 const WINDOW = 64;
+/** Bytes of messages that may wait for a client to read them; the rest waits in the inbox. */
+const MOST_UNREAD = 4 * 1024 * 1024;
 /** Connections that have not shown a token. */
 const MOST_UNKNOWN = 16;
 
@@ -99,9 +101,10 @@ export class Server {
     this.http = createServer((request, response) => void this.serveFile(request, response));
     this.sockets = new WebSocketServer({ noServer: true, maxPayload: MOST_FRAME });
     this.http.on("upgrade", (request, socket, head) => {
-      if (request.headers.origin !== undefined || this.unknown.size >= MOST_UNKNOWN) {
-        socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-      } else this.sockets.handleUpgrade(request, socket, head, (ws) => this.meet(ws));
+      socket.on("error", () => {}); // no longer the HTTP server's to hear
+      if (request.headers.origin !== undefined) refuse(socket, "403 Forbidden");
+      else if (this.unknown.size >= MOST_UNKNOWN) refuse(socket, "503 Service Unavailable");
+      else this.sockets.handleUpgrade(request, socket, head, (ws) => this.meet(ws));
     });
     this.pinging = setInterval(() => this.ping(), pace.pingMs);
   }
@@ -112,6 +115,7 @@ export class Server {
       this.http.once("error", reject);
       this.http.listen(port, "127.0.0.1", resolve);
     });
+    this.http.on("error", (error) => this.log.warn(`a connection was not taken: ${error.message}`));
     return (this.http.address() as AddressInfo).port;
   }
 
@@ -135,12 +139,12 @@ export class Server {
   /** There may be something new in the inbox. */
   pump(): void {
     const client = this.client;
-    while (client !== undefined && client.open.size < WINDOW) {
+    while (client !== undefined && client.open.size < WINDOW && client.socket.bufferedAmount < MOST_UNREAD) {
       const kept = this.inbox.after(client.cursor);
       if (kept === undefined) return;
       client.cursor = kept.seq;
       client.open.add(kept.seq);
-      this.tell({ type: "message", seq: kept.seq, ...kept.frame, ...mediaOf(kept) });
+      this.tell({ type: "message", seq: kept.seq, ...kept.frame, ...mediaOf(kept) }, () => this.pump());
     }
   }
 
@@ -247,8 +251,8 @@ export class Server {
     }
   }
 
-  private tell(frame: BridgeFrame): void {
-    this.client?.socket.send(JSON.stringify(frame));
+  private tell(frame: BridgeFrame, gone?: () => void): void {
+    this.client?.socket.send(JSON.stringify(frame), gone);
   }
 
   private ping(): void {
@@ -290,6 +294,11 @@ export class Server {
       else response.writeHead(502).end((error as Error).message);
     }
   }
+}
+
+function refuse(socket: Duplex, status: string): void {
+  socket.once("finish", () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
 }
 
 function mediaOf({ seq, frame }: Kept): { media?: Media[] } {

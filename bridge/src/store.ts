@@ -45,10 +45,10 @@ class Log<T> {
   /** The lines, and how many could not be read. Opens it for `append`. */
   open(): [T[], number] {
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
-    const [lines, bad]: [T[], number] = [[], 0];
+    const lines: T[] = [];
     this.fd = openSync(this.path, "a+", 0o600);
     const text = readFileSync(this.path, "utf8");
-    let unread = bad;
+    let unread = 0;
     for (const line of text.split("\n").filter(Boolean)) {
       try {
         lines.push(JSON.parse(line) as T);
@@ -80,8 +80,10 @@ class Log<T> {
     this.open();
   }
 
+  /** What is written then is an error, not another file's. */
   close(): void {
     closeSync(this.fd);
+    this.fd = -1;
   }
 }
 
@@ -146,10 +148,7 @@ export class Inbox {
 
   /** The first that waits behind this number. */
   after(seq: number): Kept | undefined {
-    for (let next = seq + 1; next <= this.last; next += 1) {
-      const one = this.kept.get(next);
-      if (one !== undefined) return one;
-    }
+    for (const one of this.kept.values()) if (one.seq > seq) return one;
     return undefined;
   }
 
@@ -227,8 +226,9 @@ function name(frame: Incoming): string {
   return `${frame.sender} ${frame.id}`;
 }
 
+/** Bytes of its line. */
 function weight(one: Kept): number {
-  return 200 + one.frame.content.length + (one.raw?.length ?? 0);
+  return Buffer.byteLength(JSON.stringify(one)) + 1;
 }
 
 export function syncFolder(folder: string): void {

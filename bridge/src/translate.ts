@@ -2,7 +2,7 @@
 
 import type { proto, WAMessage } from "baileys";
 
-import { type Incoming, type Media, MOST_TEXT, type Quoted } from "./frames.js";
+import { type Incoming, JID, type Media, MOST_TEXT, type Quoted } from "./frames.js";
 import type { Library } from "./library.js";
 
 /** Our own two addresses. */
@@ -13,6 +13,8 @@ export interface Me {
 
 /** Characters of a text that is quoted: as much as reminds of it. */
 const MOST_QUOTED = 1_000;
+/** Characters of an id, a kind of file, a file's name: their writers are strangers, and all of it is one frame. */
+const MOST_WORD = 255;
 const EDIT = 14; // proto.Message.ProtocolMessage.Type.MESSAGE_EDIT
 /** What changes something else, or comes before or beside what counts. */
 const SILENT = new Set([
@@ -56,14 +58,14 @@ export function translate(message: WAMessage, me: Me, library: Library): Incomin
   const { key } = message;
   const edit = editOf(message.message, library);
   const contents = library.normalizeMessageContent(edit?.editedMessage ?? message.message) as Contents | undefined;
-  const chat = library.jidNormalizedUser(key.remoteJid ?? "");
-  if (key.fromMe || !key.id || contents === undefined || !/@(s\.whatsapp\.net|lid|g\.us)$/.test(chat)) return undefined;
+  const chat = address(key.remoteJid, library);
+  if (key.fromMe || !key.id || contents === undefined || !JID.test(chat)) return undefined;
   const kind = library.getContentType(contents) as keyof Contents | undefined;
   if (kind === undefined || SILENT.has(kind)) return undefined;
 
   const isGroup = chat.endsWith("@g.us");
-  const participant = library.jidNormalizedUser(key.participant ?? "");
-  if (isGroup && participant === "") return undefined;
+  const participant = address(key.participant, library);
+  if (isGroup && !JID.test(participant)) return undefined;
   const body = bodyOf(contents, kind);
   const context = body.contextInfo ?? undefined;
   const media = mediaOf(body, kind);
@@ -72,11 +74,11 @@ export function translate(message: WAMessage, me: Me, library: Library): Incomin
   if (content.trim() === "" && media === undefined) return undefined;
   const mentioned = (context?.mentionedJid ?? []).some((jid) => isMe(jid, me, library)) || (quoted?.fromMe ?? false);
   return {
-    id: edit === undefined ? key.id : `${edit.key?.id ?? ""}@${key.id}`,
+    id: (edit === undefined ? key.id : `${word(edit.key?.id)}@${key.id}`).slice(0, 2 * MOST_WORD),
     sender: chat,
     pn: phone(isGroup ? [participant, key.participantAlt] : [chat, key.remoteJidAlt], library),
     content,
-    timestamp: Number(message.messageTimestamp?.toString() ?? 0) || Math.floor(Date.now() / 1000),
+    timestamp: timeOf(message),
     isGroup,
     ...(isGroup ? { participant } : {}),
     ...(media ? { media: [media] } : {}),
@@ -84,6 +86,12 @@ export function translate(message: WAMessage, me: Me, library: Library): Incomin
     ...(quoted ? { quoted } : {}),
     ...(context?.isForwarded ? { forwarded: true } : {}),
   };
+}
+
+/** Now, where it is not said, or is none. */
+function timeOf(message: WAMessage): number {
+  const said = Number(message.messageTimestamp?.toString());
+  return Number.isSafeInteger(said) && said > 0 ? said : Math.floor(Date.now() / 1000);
 }
 
 function editOf(message: proto.IMessage | null | undefined, library: Library): proto.Message.IProtocolMessage | undefined {
@@ -96,9 +104,17 @@ function bodyOf(contents: Contents, kind: keyof Contents): Body {
   return typeof body === "object" && body !== null ? (body as Body) : {};
 }
 
+/** A person's or chat's, without the device. Those of companies that let Meta answer for them have servers of their own. */
+function address(jid: string | null | undefined, library: Library): string {
+  return library.jidNormalizedUser(jid ?? "").replace(/@hosted$/, "@s.whatsapp.net").replace(/@hosted\.lid$/, "@lid");
+}
+
 function phone(candidates: (string | null | undefined)[], library: Library): string {
-  const found = candidates.find((jid) => jid?.endsWith("@s.whatsapp.net"));
-  return found ? library.jidNormalizedUser(found) : "";
+  return candidates.map((jid) => address(jid, library)).find((jid) => jid.endsWith("@s.whatsapp.net") && JID.test(jid)) ?? "";
+}
+
+function word(text: string | null | undefined): string {
+  return (text ?? "").slice(-MOST_WORD);
 }
 
 function isMe(jid: string | undefined, me: Me, library: Library): boolean {
@@ -117,10 +133,10 @@ function quotedOf(context: proto.IContextInfo | undefined, chat: string, me: Me,
   if (!context?.stanzaId || !context.quotedMessage) return undefined;
   const contents = library.normalizeMessageContent(context.quotedMessage) as Contents | undefined;
   const kind = contents && (library.getContentType(contents) as keyof Contents | undefined);
-  const sender = library.jidNormalizedUser(context.participant ?? chat);
+  const [id, sender] = [word(context.stanzaId), word(address(context.participant ?? chat, library))];
   const text = contents && kind ? textOf(contents, kind).slice(0, MOST_QUOTED) : "";
-  if (isMe(sender, me, library)) return { id: context.stanzaId, sender: library.jidNormalizedUser(me.id), text, fromMe: true };
-  return { id: context.stanzaId, sender, text };
+  if (isMe(sender, me, library)) return { id, sender: library.jidNormalizedUser(me.id), text, fromMe: true };
+  return { id, sender, text };
 }
 
 const MEDIA = new Set(["imageMessage", "videoMessage", "ptvMessage", "audioMessage", "documentMessage", "stickerMessage"]);
@@ -130,8 +146,8 @@ function mediaOf(body: Body, kind: string): Media | undefined {
   const size = Number(body.fileLength?.toString() ?? NaN);
   return {
     url: "",
-    mimetype: body.mimetype ?? "application/octet-stream",
-    ...(body.fileName ? { fileName: body.fileName } : {}),
+    mimetype: word(body.mimetype) || "application/octet-stream",
+    ...(body.fileName ? { fileName: word(body.fileName) } : {}),
     ...(Number.isSafeInteger(size) ? { size } : {}),
   };
 }

@@ -4,7 +4,8 @@
  * * A message is in the inbox before WhatsApp is told that we have it. Baileys confirms a message and tells of it afterwards,
  *   in part a good while afterwards; so it is taken where Baileys notes it, which is after it was decrypted and before it is
  *   confirmed (`tap`). What Baileys tells later is taken too, and known then.
- * * While the inbox is full or the disk refuses there is no connection: WhatsApp keeps what comes for us.
+ * * While the inbox is full or the disk refuses there is no connection: WhatsApp keeps what comes for us. What was decrypted
+ *   when the disk refused is held until it takes it: the keys are used up, so what WhatsApp would give again is unreadable.
  * * The id of a message that we send is made of the client's reference, so that one which is sent twice is one message to
  *   those who get it, as when WhatsApp's own programs repeat themselves after a bad connection.
  */
@@ -16,7 +17,7 @@ import type { Readable } from "node:stream";
 import type { AnyMessageContent, BinaryNode, ConnectionState, WAMessage, WASocket, WAVersion } from "baileys";
 
 import { type Auth, forgetLink, openAuth } from "./auth.js";
-import type { Send, SendMedia, Status } from "./frames.js";
+import type { Incoming, Send, SendMedia, Status } from "./frames.js";
 import type { Library } from "./library.js";
 import { type Log, type Network, NotSent } from "./server.js";
 import type { Inbox, Kept } from "./store.js";
@@ -38,8 +39,8 @@ export interface Delays {
 }
 
 export const DELAYS: Delays = { firstMs: 1_000, longestMs: 60_000, healthyMs: 60_000, ackMs: 20_000 };
-/** Stanzas that were not decrypted yet, or never can be. */
-const MOST_STANZAS = 1_000;
+/** Heads of stanzas that were not decrypted yet, or never can be, some 500 bytes each. */
+const MOST_STANZAS = 20_000;
 const MOST_FILE = 2_000_000_000; // bytes; WhatsApp's own for documents
 
 const LOGGED_OUT = 401;
@@ -63,6 +64,10 @@ export class WhatsApp implements Network {
   private listener: Listener | undefined;
   private version: WAVersion | undefined;
   private readonly unconfirmed = new Map<string, Waiting>();
+  /** What is to be kept, or the disk has refused. */
+  private readonly held: [Incoming, string | undefined][] = [];
+  /** Who waits for a connection. */
+  private readonly forConnection: (() => void)[] = [];
   private readonly stopping = new AbortController();
   private wake = (): void => {};
 
@@ -78,12 +83,12 @@ export class WhatsApp implements Network {
   async run(listener: Listener): Promise<void> {
     this.listener = listener;
     this.auth = await openAuth(this.folder, this.library);
-    for (let failures = 0; !this.stopping.signal.aborted; ) {
+    for (let failures = 0, last = 0, code = 0; !this.stopping.signal.aborted; last = code) {
       const began = Date.now();
-      const code = this.inbox.full ? 0 : await this.live(this.auth);
+      code = this.inbox.full || !this.kept() ? 0 : await this.live(this.auth);
       await this.auth.settled();
       if (this.stopping.signal.aborted) return;
-      if (code === RESTART) continue; // what WhatsApp asks for after a new link
+      if (code === RESTART && last !== RESTART) continue; // what WhatsApp asks for after a new link
       failures = Date.now() - began > this.delays.healthyMs ? 1 : failures + 1;
       await this.after(code, Math.min(this.delays.firstMs * 2 ** (failures - 1), this.delays.longestMs));
     }
@@ -94,6 +99,7 @@ export class WhatsApp implements Network {
     this.wake();
     await this.socket?.end(undefined);
     await this.auth?.settled();
+    this.kept();
   }
 
   // --- one connection
@@ -141,6 +147,7 @@ export class WhatsApp implements Network {
     if (update.connection === "open") {
       this.qr = undefined;
       this.say("connected");
+      for (const resolve of this.forConnection.splice(0)) resolve();
       this.log.info("connected to WhatsApp");
     }
   }
@@ -187,7 +194,7 @@ export class WhatsApp implements Network {
     if (!manager) return this.log.warn("this version of Baileys tells of messages only after it has confirmed them");
     socket.ws.prependListener("CB:message", (stanza: BinaryNode) => {
       const id = stanza.attrs["id"];
-      if (id !== undefined) stanzas.set(`${stanza.attrs["from"]} ${id}`, stanza);
+      if (id !== undefined) stanzas.set(`${stanza.attrs["from"]} ${id}`, { tag: stanza.tag, attrs: stanza.attrs });
       for (const oldest of stanzas.keys()) {
         if (stanzas.size <= MOST_STANZAS) break;
         stanzas.delete(oldest);
@@ -223,8 +230,27 @@ export class WhatsApp implements Network {
     if (user === undefined) return;
     const frame = translate(message, { id: user.id, lid: user.lid }, this.library);
     if (frame === undefined) return;
-    if (this.inbox.add(frame, frame.media ? this.raw(message) : undefined)) this.listener?.pump();
+    this.held.push([frame, frame.media ? this.raw(message) : undefined]);
+    this.keep();
     if (this.inbox.full) void socket.end(undefined);
+  }
+
+  /** What is held, in order. Throws where the disk refuses. */
+  private keep(): void {
+    for (let first = this.held[0]; first !== undefined; first = this.held[0]) {
+      if (this.inbox.add(...first)) this.listener?.pump();
+      this.held.shift();
+    }
+  }
+
+  private kept(): boolean {
+    try {
+      this.keep();
+      return true;
+    } catch (error) {
+      this.log.error(`${this.held.length} messages cannot be kept yet: ${(error as Error).message}`);
+      return false;
+    }
   }
 
   private raw(message: WAMessage): string {
@@ -233,7 +259,9 @@ export class WhatsApp implements Network {
     return JSON.stringify({ key: message.key, message: Buffer.from(bytes).toString("base64") });
   }
 
+  /** Waits for a connection, as long as whoever asks: a message that waited for nanobot is asked for before there is one. */
   async file(kept: Kept): Promise<Readable> {
+    while (this.status !== "connected") await new Promise<void>((resolve) => this.forConnection.push(resolve));
     const socket = this.up();
     const { key, message } = JSON.parse(kept.raw ?? "") as { key: WAMessage["key"]; message: string };
     const whole = { key, message: this.library.proto.Message.decode(Buffer.from(message, "base64")) } as WAMessage;

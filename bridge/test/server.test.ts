@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { get as httpGet } from "node:http";
+import { connect as connectTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -11,7 +12,7 @@ import { afterEach, beforeEach, test } from "node:test";
 
 import { WebSocket } from "ws";
 
-import type { Incoming, Send, Status } from "../src/frames.js";
+import { type Incoming, MOST_FRAME, type Send, type Status } from "../src/frames.js";
 import { type Network, NotSent, OTHER_VERSION, Server, TAKEN, TOO_LATE, WRONG_TOKEN } from "../src/server.js";
 import { Inbox, type Kept, Sent } from "../src/store.js";
 
@@ -123,11 +124,31 @@ test("refused: what a browser sends", async () => {
   assert.match(error.message, /403/);
 });
 
+test("a browser that breaks off while it is refused ends nothing", async () => {
+  server.close();
+  await start(); // here, so that what it throws is this test's
+  const asked = `GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: x\r\n\r\n${"x".repeat(60_000)}`;
+  for (let n = 0; n < 60; n += 1) {
+    const line = connectTcp(port, "127.0.0.1").on("error", () => {});
+    await once(line, "connect");
+    line.write(asked);
+    await new Promise((resolve) => setTimeout(resolve, n % 3));
+    line.resetAndDestroy();
+  }
+  await ready();
+});
+
+test("refused for now: one more that has shown no token", async () => {
+  for (let n = 0; n < 16; n += 1) await connect();
+  const [error] = (await once(new WebSocket(`ws://127.0.0.1:${port}`), "error")) as [Error];
+  assert.match(error.message, /503/);
+});
+
 test("refused: a token that is empty", () => assert.throws(() => new Server("", inbox, new Sent(folder), network, QUIET)));
 
 test("refused: a frame that is too large, and one that is none", async () => {
   const large = await ready();
-  large.socket.send("x".repeat(5 * 1024 * 1024));
+  large.socket.send("x".repeat(MOST_FRAME + 1));
   assert.equal(await large.code, 1009);
   const none = await ready();
   none.socket.send("{");
@@ -181,6 +202,17 @@ test("64 messages wait for their acknowledgement at a time", async () => {
   client.send({ type: "ack", seq: 30 });
   await client.until(() => client.seqs().length === 65);
   assert.equal(client.seqs().at(-1), 65);
+});
+
+test("what a client does not read waits in the inbox, and comes when it reads", async () => {
+  const client = await ready();
+  const line = (client.socket as unknown as { _socket: Socket })._socket;
+  line.pause();
+  for (let n = 0; n < 60; n += 1) arrives(`m${n} ${"x".repeat(1_000_000)}`);
+  const side = (server as unknown as { client: { socket: WebSocket } }).client.socket;
+  assert.ok(side.bufferedAmount < 8_000_000, `${side.bufferedAmount}`);
+  line.resume();
+  await client.until(() => client.seqs().length === 60);
 });
 
 test("a send is answered with the network's id, or with why not", async () => {

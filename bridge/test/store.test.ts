@@ -1,7 +1,7 @@
 /** What is on disk survives; what is acknowledged does not come again; numbers are never used twice. */
 
 import assert from "node:assert/strict";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
@@ -66,6 +66,23 @@ test("a write that fails keeps nothing, and the next one is whole", () => {
   inbox.close();
   assert.throws(() => inbox.add(message("b")));
   assert.deepEqual([inbox.size, waiting(inbox)], [1, ["a"]]);
+});
+
+test("what is closed writes into no other file", () => {
+  const inbox = new Inbox(folder);
+  inbox.close();
+  const other = openSync(join(folder, "other"), "w");
+  assert.throws(() => inbox.add(message("a")));
+  closeSync(other);
+  assert.equal(statSync(join(folder, "other")).size, 0);
+});
+
+test("an acknowledgement alone does not write the log anew, whatever letters wait in it", () => {
+  const inbox = new Inbox(folder);
+  for (let n = 0; n < 10; n += 1) inbox.add(message(`m${n}`, "\u3042".repeat(300_000)));
+  const { ino } = statSync(join(folder, "inbox.jsonl"));
+  inbox.ack(1);
+  assert.equal(statSync(join(folder, "inbox.jsonl")).ino, ino);
 });
 
 test("full and roomy", () => {

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import * as baileys from "baileys";
 
+import { MOST_FRAME } from "../src/frames.js";
 import { translate } from "../src/translate.js";
 
 const ME = { id: "4915199999999:7@s.whatsapp.net", lid: "999888777666555:7@lid" };
@@ -44,6 +45,7 @@ const silent: [string, baileys.proto.IMessage, baileys.WAMessageKey?][] = [
   ["a newsletter", { conversation: "hi" }, { remoteJid: "1@newsletter" }],
   ["a group's without an author", { conversation: "hi" }, { remoteJid: GROUP }],
   ["nothing", {}],
+  ["a chat that is none", { conversation: "hi" }, { remoteJid: "no chat@lid" }],
   ["an empty text", { conversation: " " }],
 ];
 for (const [what, message, key] of silent) test(`nobody answers ${what}`, () => assert.equal(frame(message, key), undefined));
@@ -53,6 +55,7 @@ const people: [string, baileys.WAMessageKey, object][] = [
   ["by LID, number told", { remoteJid: LID, remoteJidAlt: PN }, { sender: LID, pn: PN }],
   ["by LID, number unknown", { remoteJid: LID }, { sender: LID, pn: "" }],
   ["by number, LID told", { remoteJid: PN, remoteJidAlt: LID }, { sender: PN, pn: PN }],
+  ["by a company's LID", { remoteJid: "111222333444555@hosted.lid", remoteJidAlt: "4915112345678@hosted" }, { sender: LID, pn: PN }],
   [
     "in a group",
     { remoteJid: GROUP, participant: "111222333444555:2@lid", participantAlt: PN },
@@ -106,6 +109,12 @@ test("an edit is a version of its message", () => {
   assert.deepEqual(frame({ editedMessage: { message: { protocolMessage } } }), { ...base, id: "OLD@A", content: "new" });
 });
 
+for (const messageTimestamp of [0, -5, 1.5, NaN, 1e300])
+  test(`a time that is none: ${messageTimestamp}`, () => {
+    const found = translate({ key: { remoteJid: PN, id: "A" }, message: { conversation: "hi" }, messageTimestamp }, ME, baileys);
+    assert.ok(Math.abs((found?.timestamp ?? 0) - Date.now() / 1000) < 10);
+  });
+
 test("files, with what is known of them", () => {
   const file = { directPath: "/v/x", mediaKey: new Uint8Array(32) };
   const known = { mimetype: "application/pdf", fileName: "../a.pdf", fileLength: 12345 };
@@ -116,6 +125,21 @@ test("files, with what is known of them", () => {
   });
   const voice = frame({ audioMessage: { ...file, ptt: true, mimetype: "audio/ogg; codecs=opus" } }) as { content: string; media: unknown[] };
   assert.deepEqual([voice.content, voice.media.length], ["[Voice Message]", 1]);
+});
+
+test("a file of a kind that is not said", () => {
+  const found = frame({ imageMessage: { directPath: "/v/x", mimetype: "" } }) as { media: { mimetype: string }[] };
+  assert.equal(found.media[0]?.mimetype, "application/octet-stream");
+});
+
+test("the worst that somebody can write is one frame", () => {
+  const worst = "\u0001".repeat(2 ** 21);
+  const contextInfo = { stanzaId: worst, participant: PN, quotedMessage: { conversation: worst } };
+  const found = frame({ documentMessage: { directPath: "/v/x", caption: worst, fileName: `${worst}.pdf`, mimetype: worst, contextInfo } });
+  assert.ok(Buffer.byteLength(JSON.stringify(found)) < MOST_FRAME - 1000);
+  assert.match((found as { media: { fileName: string }[] }).media[0]?.fileName ?? "", /\.pdf$/);
+  const protocolMessage = { type: 14, key: { id: worst, remoteJid: PN }, editedMessage: { conversation: worst } };
+  assert.ok(Buffer.byteLength(JSON.stringify(frame({ protocolMessage }))) < MOST_FRAME - 1000);
 });
 
 test("a text of a megabyte is whole, one of two is cut", () => {

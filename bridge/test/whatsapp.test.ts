@@ -1,7 +1,7 @@
 /** The side of WhatsApp: with the real Baileys as far as it goes without WhatsApp, and with its socket replaced. */
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server as TcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -157,6 +157,40 @@ test("a disk that refuses: nothing is confirmed, WhatsApp is left", async () => 
   assert.equal(net.told.some((one) => one["op"] === "receipt"), false);
 });
 
+test("what the disk refused is kept when it can be: it was decrypted, and WhatsApp cannot give it again", async () => {
+  await start();
+  await linked();
+  const add = inbox.add.bind(inbox);
+  inbox.add = () => {
+    throw new Error("ENOSPC");
+  };
+  net.message("A", "hello");
+  await net.heard("bye");
+  inbox.add = add;
+  await net.heard("hello");
+  assert.equal(inbox.after(0)?.frame.id, "A");
+});
+
+test("however many wait to be decrypted, each is kept before it is confirmed", async () => {
+  await start();
+  const ws = new EventEmitter();
+  const messageRetryManager = { addRecentMessage: (): void => {} };
+  const socket = { ws, messageRetryManager, user: { id: "4915199999999:7@s.whatsapp.net" }, end: async () => {} };
+  (whatsapp as unknown as { tap(socket: object): void }).tap(socket);
+  const note = messageRetryManager.addRecentMessage as (chat: string, id: string, message: object) => void;
+  for (let n = 0; n < 3000; n += 1) ws.emit("CB:message", { tag: "message", attrs: { from: "1@lid", id: `m${n}`, t: "5" } });
+  note("1@lid", "m0", { conversation: "the first" });
+  assert.equal(inbox.after(0)?.frame.id, "m0");
+});
+
+test("asked to begin again once more and once more, it takes its time", async () => {
+  await start();
+  while (!watcher.statuses.includes("disconnected")) {
+    net.say({ op: "close", code: 515 });
+    await net.heard("hello");
+  }
+});
+
 test("full: WhatsApp is left until there is room", async () => {
   await start({ messages: 4, bytes: 1e9 });
   await linked();
@@ -228,6 +262,15 @@ for (const [what, ack, permanent] of refusals)
     await assert.rejects(sending, (error) => error instanceof NotSent && error.permanent === permanent);
   });
 
+test("a file that is asked for before there is a connection is given when there is one", async () => {
+  await start();
+  const [frame, raw] = [{ id: "A", sender: "1@lid", pn: "", content: "x", timestamp: 1, isGroup: false }, { imageMessage: { directPath: "eA==" } }];
+  const message = Buffer.from(baileys.proto.Message.encode(raw).finish()).toString("base64");
+  const file = whatsapp.file({ seq: 1, frame, raw: JSON.stringify({ key: {}, message }) });
+  await linked();
+  assert.deepEqual(await (await file).toArray(), [Buffer.from("x")]);
+});
+
 test("not sent: no connection, no file", async () => {
   await start();
   await assert.rejects(whatsapp.send({ type: "send", ref: "r", to: "1@lid", text: "x" }), /not connected/);
@@ -258,6 +301,19 @@ for (const [mimetype, kind] of kinds)
     net.say({ op: "ack", id: idOf("r") });
     await sending;
   });
+
+test("the link is settled when what a write brought with it is written too", async () => {
+  await start();
+  const place = join(folder, "link");
+  const { state, settled } = await openAuth(place, baileys);
+  void (async () => {
+    await state.keys.set({ session: { "a.1": new Uint8Array([3]) } });
+    await undefined;
+    await state.keys.set({ session: { "b.1": new Uint8Array([3]) } });
+  })();
+  await settled();
+  assert.deepEqual(readdirSync(place).sort(), ["session-a.1.json", "session-b.1.json"]);
+});
 
 test("the link: damaged it is an error and no new link; half files go; keys come back as they were", async () => {
   await start();

@@ -10,7 +10,7 @@ from nanobot.cli.findings import UNREAD, Facts, Finding, bad, ok, warn
 from nanobot.config.schema import WhatsAppConfig
 
 LOGIN = "nanobot channels login whatsapp"
-PERSON = re.compile(r"\*|\+?[1-9]\d{6,14}(@s\.whatsapp\.net)?|\d{10,20}(@lid)?")
+PERSON = re.compile(r"\*|\+?[1-9]\d{6,14}|[1-9]\d{6,14}@s\.whatsapp\.net|\d{10,20}@lid")
 GROUP = re.compile(r"\d+(-\d+)?@g\.us")
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 from trio_websocket import WebSocketConnection
 
 from nanobot.channels.port import NotTaken
 from nanobot.channels.whatsapp import channel as whatsapp
-from nanobot.channels.whatsapp.bridge import Home, _locked
+from nanobot.channels.whatsapp import link
+from nanobot.channels.whatsapp.bridge import Home, _locked, open_bridge
 from nanobot.channels.whatsapp.channel import WhatsAppChannel
 from nanobot.config.schema import Secret, WhatsAppConfig
 from nanobot.messages import Attachment, Inbound, OutboundId, SessionKey
@@ -96,6 +98,7 @@ async def test_messages_of_all_kinds_arrive_once_in_order_and_are_acknowledged(t
         quoting = {"stanzaId": "Q", "participant": "5@lid", "quotedMessage": {"conversation": "pay him"}, "isForwarded": False}
         answer = await place.arrives({"extendedTextMessage": {"text": "do it", "contextInfo": quoting}})
         assert (answer.text, answer.tainted) == ("[Reply to: pay him]\ndo it", True)
+        assert '"5@lid"' not in (tmp_path / "channels" / NAME / "people.json").read_text()
 
         forwarded = await place.arrives({"extendedTextMessage": {"text": "x", "contextInfo": {"isForwarded": True}}})
         assert forwarded.tainted
@@ -148,6 +151,45 @@ async def test_what_cannot_be_taken_now_is_not_acknowledged_and_taken_later_in_o
         for text in ("one", "two"):
             place.network.say(text)
         assert [one.text for one in await place.taken(2)] == ["one", "two"]
+
+
+async def test_what_no_program_of_whatsapps_would_write_holds_nobody_up(tmp_path: Path) -> None:
+    worst = "\x01" * 1_000_000
+    unnamed = {"directPath": base64.b64encode(b"x").decode(), "url": "x", "mimetype": "", "caption": "a file"}
+    async with connected(tmp_path) as place:
+        assert (await place.arrives({"conversation": worst})).text == worst
+        assert (await place.arrives({"documentMessage": {**unnamed, "fileName": f"{worst}.pdf"}})).text == "a file"
+        assert (await place.arrives({"conversation": "after"})).text == "after"
+
+
+async def test_a_life_that_ends_while_a_message_is_taken_ends_by_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, ending = trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def slowly_ending(*args: Any) -> AsyncIterator[int]:
+        async with open_bridge(*args) as number:
+            try:
+                yield number
+            finally:
+                ending.set()
+                with trio.CancelScope(shield=True):
+                    await trio.testing.wait_all_tasks_blocked(0.2)
+
+    monkeypatch.setattr(link, "open_bridge", slowly_ending)
+    async with connected(tmp_path) as place:
+
+        async def take(_inbound: Inbound) -> None:
+            taking.set()
+            await ending.wait()
+
+        place.kit.channels.deliver = take
+        place.network.say("hello")
+        await taking.wait()
+        await place.network.order("close", code=440)
+        error = await _end(place.kit)
+    assert error.cause is Cause.CONFIG
 
 
 async def test_pictures_that_are_sent_together_are_one_message(tmp_path: Path) -> None:
@@ -218,6 +260,13 @@ async def test_a_send_whose_answer_was_lost_is_shown_once(tmp_path: Path) -> Non
         assert isinstance(await place.send(), ev.PartDelivered)
         assert isinstance(await place.send(), ev.PartDelivered)
         assert (place.network.texts(), len(place.network.stanzas)) == (["hello"], 2)
+
+
+async def test_a_chat_that_is_none_is_refused_and_nobody_else_notices(tmp_path: Path) -> None:
+    async with connected(tmp_path) as place:
+        assert isinstance(await place.send(key="whatsapp:default:Ann"), ev.SendRefused)
+        assert isinstance(await place.send(), ev.PartDelivered)
+        assert len(place.lives) == 1
 
 
 async def test_typing_and_receipts_begin_with_the_answer(tmp_path: Path) -> None:
@@ -324,6 +373,13 @@ def _sources(place: Path) -> Path:
     return place
 
 
+async def test_an_inbox_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "channels" / NAME / "inbox" / "inbox.jsonl").mkdir(parents=True)
+    async with open_network() as network, running(tmp_path) as kit:
+        kit.channels.add(NAME, lambda: WhatsAppChannel(config(), network.program(tmp_path)), config())
+        assert "what waits in" in str(await _end(kit))
+
+
 # --- a bridge that somebody else runs
 
 
@@ -410,7 +466,10 @@ async def test_a_look_beside_a_gateway_that_runs(tmp_path: Path) -> None:
     async with connected(tmp_path) as place:
         beside = WhatsAppChannel(config(), place.network.program(tmp_path))
         lines = await beside.probe(tmp_path / "channels" / NAME, "")
-    assert lines == ("the gateway that runs is connected as +4915199999999: nanobot channels status",)
+        sent = await beside.probe(tmp_path / "channels" / NAME, PN)
+        assert place.network.stanzas == []
+    assert lines == ("a nanobot that runs uses the link to +4915199999999: nanobot channels status",)
+    assert sent == (*lines, "nothing was sent")
 
 
 # --- what they share

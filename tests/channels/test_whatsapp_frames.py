@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from nanobot.channels.whatsapp import frames
+from nanobot.channels.whatsapp.link import MOST_FRAME
 
 SAMPLES: dict[str, Any] = json.loads((Path(__file__).parents[2] / "bridge" / "frames.json").read_text())
 TYPES = {
@@ -55,6 +56,10 @@ def written(sample: dict[str, Any]) -> str:
             return frames.read_receipt(to, id, sample.get("participant", ""))
         case _:
             raise AssertionError(sample)
+
+
+def test_the_longest_frame_is_the_same_on_both_sides() -> None:
+    assert SAMPLES["longest"] == MOST_FRAME
 
 
 def test_the_samples_are_of_this_version() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nanobot.channels.port import SendRefused
+from nanobot.channels.whatsapp.link import Address
 from nanobot.channels.whatsapp.people import People, address_of, names_of, user_of
 from nanobot.channels.whatsapp.text import length, render
 
@@ -40,6 +42,31 @@ def test_two_people_are_two(tmp_path: Path) -> None:
     assert people.person(LID, PN) != people.person("5@lid", "49@s.whatsapp.net")
 
 
+def test_who_is_spoken_of_is_not_learned_of(tmp_path: Path) -> None:
+    """Else a stranger's quotation of the owner would make the owner somebody else."""
+    people = People.load(tmp_path / "people.json")
+    assert people.known(LID) == LID
+    assert people.person(LID, PN) == people.known(LID) == PN
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[(LID, ""), (LID, PN), ("5@lid", PN)], [(LID, ""), (LID, PN), ("5@lid", PN), (PN, "")]],
+    ids=["under another LID", "by number, the LID known"],
+)
+def test_who_gets_a_number_of_somebody_else_gets_no_right_of_a_lid(tmp_path: Path, messages: list[tuple[str, str]]) -> None:
+    people = People.load(tmp_path / "people.json")
+    seen = [people.person(address, number) for address, number in messages]
+    assert seen[-1] != LID
+
+
+def test_who_changes_the_number_is_answered_at_the_new_one(tmp_path: Path) -> None:
+    people = People.load(tmp_path / "people.json")
+    assert people.person(LID, PN) == PN
+    assert people.person(LID, "49@s.whatsapp.net") == "49@s.whatsapp.net"
+    assert people.person(LID, "") == "49@s.whatsapp.net"
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", '{"a": 1}'])
 def test_a_damaged_file_counts_as_empty(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "people.json"
@@ -59,8 +86,20 @@ def test_it_is_bounded_and_closed_to_others(tmp_path: Path, monkeypatch: pytest.
 
 def test_names() -> None:
     assert (user_of(PN), user_of(LID)) == ("4915112345678", LID)
-    assert names_of(PN, LID, PN, "") == (PN, "4915112345678", "+4915112345678", LID, "111222333444555")
+    assert names_of(PN, LID, PN, "") == (PN, "4915112345678", "+4915112345678", LID)
     assert [address_of(chat) for chat in ("+4915112345678", PN, LID, "1@g.us")] == [PN, PN, LID, "1@g.us"]
+
+
+@pytest.mark.parametrize(
+    "chat", ["", "Ann", "+49 151 12345678", "1@example.com", "../@lid", "1:2@lid", "status@broadcast", f"{PN}\n"]
+)
+def test_no_chat(chat: str) -> None:
+    with pytest.raises(SendRefused, match="international form"):
+        address_of(chat)
+
+
+def test_an_address_in_an_address() -> None:
+    assert [str(Address.of(f"ws://{host}:5")) for host in ("localhost", "[::1]")] == ["127.0.0.1:5", "[::1]:5"]
 
 
 @pytest.mark.parametrize(
@@ -97,4 +136,4 @@ def test_no_text_takes_long(piece: str) -> None:
 
 
 def test_nothing_stands_for_a_bold_asterisk_but_ours() -> None:
-    assert render("\ue000x\ue000") == "x"
+    assert render("\ue000x\ue000 `\ue000`") == "\ufffdx\ufffd `\ue000`"

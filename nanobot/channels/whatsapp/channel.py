@@ -12,14 +12,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 import attrs
 import trio
@@ -39,12 +37,14 @@ from nanobot.channels.port import (
     Unreachable,
 )
 from nanobot.channels.whatsapp import frames
-from nanobot.channels.whatsapp.bridge import IN_USE, Home, open_bridge, token_of
-from nanobot.channels.whatsapp.link import Address, Link, open_link
+from nanobot.channels.whatsapp.bridge import Home
+from nanobot.channels.whatsapp.link import NOT_LINKED, Link, connected, going_on
+from nanobot.channels.whatsapp.parts import messages
 from nanobot.channels.whatsapp.people import People, address_of, names_of, user_of
-from nanobot.channels.whatsapp.text import length, render
+from nanobot.channels.whatsapp.probe import look
+from nanobot.channels.whatsapp.text import length
 from nanobot.config.schema import WhatsAppConfig
-from nanobot.messages import Attachment, MessageId, Receipt, SessionKey
+from nanobot.messages import MessageId, Receipt, SessionKey
 from nanobot.supervise.policy import Cause
 
 OFFLINE_S = 55.0
@@ -54,26 +54,12 @@ PROOF_S = 50.0
 """Three pings: the bridge answers them, and itself ends a connection to WhatsApp on which nothing has come for 35 s."""
 RETRY_S = 5.0
 """Until a send is tried again while WhatsApp is away."""
-CAPTION = 1024
-"""Characters that WhatsApp shows below a picture."""
 MOST_UNREAD, MOST_CHATS = 20, 1000
 """Messages of a chat whose receipt waits for an answer, and chats with such."""
-FETCH_CHUNK = 65536
 PICTURES, SEEN = "pictures", ("image/", "video/")
 """What WhatsApp's own programs send and show together; the frames do not say which were chosen together."""
 EDIT = "@"
 """Stands in the id of a correction, between that of its message and its own."""
-DEFAULT_URL = "ws://127.0.0.1:3001"
-NOT_LINKED = "WhatsApp is not linked. Run: nanobot channels login whatsapp"
-ENDS = {
-    "unlinked": (NOT_LINKED, Cause.AUTH),
-    "refused": ("WhatsApp has blocked this account. See WhatsApp on the phone", Cause.AUTH),
-    "replaced": (
-        "Another program uses the same WhatsApp link, perhaps a second nanobot or an old bridge. Stop it, then: "
-        "nanobot channels restart whatsapp",
-        Cause.CONFIG,
-    ),
-}
 
 
 @attrs.define(eq=False)
@@ -97,7 +83,6 @@ class WhatsAppChannel:
         self._link: Link | None = None
         self._status = "connecting"
         self._was_up = False
-        self._token = ""
         self._waiting: dict[str, _Waiting] = {}
         self._unread: OrderedDict[str, deque[str]] = OrderedDict()
         """By chat, the receipts that are due when an answer begins."""
@@ -106,51 +91,37 @@ class WhatsAppChannel:
     # --- in
 
     async def serve(self, port: Port, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        people = await trio.to_thread.run_sync(People.load, port.folder / "people.json")
-        try:
-            async with self._connected(Home(port.folder.parent.parent)) as link, trio.open_nursery() as nursery:
-                self._link = link
+        home = Home(port.folder.parent.parent)
+        async with connected(self._config, home, self._program) as link, trio.open_nursery() as nursery:
+            self._link = link
+            try:
                 nursery.start_soon(self._ping, link, port)
                 await nursery.start(self._watch_offline)
                 self._note(link.status, task_status)
-                while True:
-                    match await link.next():
-                        case frames.Status(status):
-                            self._note(status, task_status)
-                        case frames.Qr() | frames.Ready():
-                            raise ChannelFailed(NOT_LINKED, cause=Cause.AUTH)
-                        case frames.Message() as message:
-                            await self._take(nursery, port, people, message)
-                        case (frames.Sent() | frames.Failed()) as answer:
-                            self._answered(answer)
-                        case _ as never:
-                            assert_never(never)
-        finally:
-            self._link = None
-            for waiting in self._waiting.values():
-                waiting.answered.set()
+                await self._receive(nursery, link, port, task_status)
+            finally:  # before the nursery is closed, and the bridge ended
+                self._link = None
+                for waiting in self._waiting.values():
+                    waiting.answered.set()
 
-    @asynccontextmanager
-    async def _connected(self, home: Home) -> AsyncGenerator[Link]:
-        """The bridge, of our own where it is to be started, and the connection to it."""
-        config = self._config
-        fixed = Address.of(config.bridge_url) if config.bridge_url else None
-        self._token = await trio.to_thread.run_sync(partial(token_of, home, config.bridge_token.reveal(), make=config.autostart))
-        if not config.autostart:
-            async with open_link(fixed or Address.of(DEFAULT_URL), self._token) as link:
-                yield link
-            return
-        async with (
-            open_bridge(home, fixed.port if fixed else 0, self._token, self._program) as number,
-            open_link(Address("127.0.0.1", number), self._token) as link,
-        ):
-            yield link
+    async def _receive(self, nursery: trio.Nursery, link: Link, port: Port, task_status: trio.TaskStatus[None]) -> NoReturn:
+        people = await trio.to_thread.run_sync(People.load, port.folder / "people.json")
+        while True:
+            match await link.next():
+                case frames.Status(status):
+                    self._note(status, task_status)
+                case frames.Qr() | frames.Ready():
+                    raise ChannelFailed(NOT_LINKED, cause=Cause.AUTH)
+                case frames.Message() as message:
+                    await self._take(nursery, port, people, message)
+                case (frames.Sent() | frames.Failed()) as answer:
+                    self._answered(answer)
+                case _ as never:
+                    assert_never(never)
 
     def _note(self, status: str, task_status: trio.TaskStatus[None]) -> None:
         """Raises: ChannelFailed where a person is needed."""
-        if status in ENDS:
-            text, cause = ENDS[status]
-            raise ChannelFailed(text, cause=cause)
+        going_on(status)
         if status == "connected" and not self._was_up:
             self._was_up = True
             task_status.started()
@@ -190,7 +161,7 @@ class WhatsAppChannel:
     def _arrived(self, people: People, message: frames.Message) -> Arrived:
         person = people.person(message.author, message.pn)
         quoted = message.quoted
-        foreign = quoted is not None and not quoted.from_me and people.person(quoted.sender, "") != person
+        foreign = quoted is not None and not quoted.from_me and people.known(quoted.sender) != person
         return Arrived(
             MessageId(message.id),
             message.sender if message.is_group else person,
@@ -211,7 +182,9 @@ class WhatsAppChannel:
         return Incoming(name, mime, media.size, partial(self._fetch, media.url))
 
     def _fetch(self, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return _fetched(self._link, path, self._token)
+        if self._link is None:
+            raise SendError("the bridge is not connected")
+        return self._link.fetch(path)
 
     # --- out
 
@@ -219,7 +192,7 @@ class WhatsAppChannel:
         address = address_of(part.key.chat)
         receipt = Receipt()
         await self._tell_read(part.key)
-        for ref, frame in _messages(part, address):
+        for ref, frame in messages(part, address):
             receipt = await self._post(ref, frame)
         return receipt
 
@@ -275,41 +248,7 @@ class WhatsAppChannel:
 
     async def probe(self, folder: Path, to: str) -> tuple[str, ...]:
         """See port.Probes."""
-        home = Home(folder.parent.parent)
-        lines: tuple[str, ...] = ()
-        failed: ChannelFailed | None = None
-        try:
-            lines = await self._looked(home, to)
-        except* ChannelFailed as group:
-            failed = _first(group)
-        if failed is None:
-            return lines
-        if str(failed) != IN_USE.format(home.auth):
-            raise failed
-        return (f"the gateway that runs is connected as {home.linked or 'nobody yet'}: nanobot channels status",)
-
-    async def _looked(self, home: Home, to: str) -> tuple[str, ...]:
-        lines = []
-        async with self._connected(home) as link:
-            lines.append(f"the bridge at {link.address} speaks version {frames.VERSION}")
-            status = link.status
-            with trio.move_on_after(OFFLINE_S):
-                while status != "connected":
-                    if status in ENDS:
-                        raise ChannelFailed(ENDS[status][0], cause=ENDS[status][1])
-                    match await link.next():
-                        case frames.Status(status):
-                            pass
-                        case frames.Qr():
-                            raise ChannelFailed(NOT_LINKED, cause=Cause.AUTH)
-                        case _:  # messages wait for the gateway
-                            pass
-            if status != "connected":
-                raise ChannelFailed(f"the bridge does not reach WhatsApp ({status})")
-            lines.append(f"connected to WhatsApp as {home.linked or 'the number that this bridge is linked to'}")
-            if to:
-                lines.append(await _sent_to(link, to))
-        return tuple(lines)
+        return await look(self._config, Home(folder.parent.parent), to, self._program)
 
 
 _SUFFIXES = {
@@ -333,68 +272,9 @@ def _text(message: frames.Message) -> str:
     return "\n".join(filter(None, (quoted and f"[Reply to: {quoted}]", edited, message.content)))
 
 
-def _messages(part: Part, to: str) -> Iterator[tuple[str, str]]:
-    """What a part becomes: its files behind its text, which is the caption of a single one where it can be."""
-    files = part.outbound.attachments if part.last else ()
-    text = render(part.text) if part.text.strip() else ""
-    caption = text if len(files) == 1 and len(text) <= CAPTION and not files[0].mime.startswith("audio/") else ""
-    if text and not caption:
-        ref = _ref(part, "text")
-        yield ref, frames.send_text(ref, to, text)
-    for index, file in enumerate(files):
-        ref = _ref(part, str(index))
-        yield ref, frames.send_media(ref, to, file.path, _mime(file), caption=caption, file_name=file.name)
-
-
-def _ref(part: Part, item: str) -> str:
-    """The same whenever this is sent again."""
-    whole = f"{part.key}\n{part.outbound.id}\n{part.index}\n{item}"
-    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _mime(file: Attachment) -> str:
-    return file.mime or "application/octet-stream"
-
-
 async def _said(link: Link, frame: str) -> None:
     """Raises: SendUnknown."""
     try:
         await link.say(frame)
     except ChannelFailed as error:
         raise SendUnknown(str(error)) from error
-
-
-async def _sent_to(link: Link, to: str) -> str:
-    ref = hashlib.sha256(f"test {trio.current_time()}".encode()).hexdigest()
-    await link.say(frames.send_text(ref, address_of(to), "A test of nanobot."))
-    while True:
-        match await link.next():
-            case frames.Sent(found, id) if found == ref:
-                return f"sent to {to} as {id}"
-            case frames.Failed(found, error) if found == ref:
-                raise SendRefused(error)
-            case _:  # messages wait for the gateway
-                pass
-
-
-def _first(group: BaseExceptionGroup[ChannelFailed]) -> ChannelFailed:
-    one = group.exceptions[0]
-    return _first(one) if isinstance(one, BaseExceptionGroup) else one
-
-
-@asynccontextmanager
-async def _fetched(link: Link | None, path: str, token: str) -> AsyncGenerator[AsyncIterator[bytes]]:
-    """A file of a message, through the bridge. Raises: SendError."""
-    if link is None:
-        raise SendError("the bridge is not connected")
-    httpx = await trio.to_thread.run_sync(importlib.import_module, "httpx2")
-    try:
-        async with (
-            httpx.AsyncClient(trust_env=False, timeout=None) as client,
-            client.stream("GET", f"http://{link.address}{path}", headers={"Authorization": f"Bearer {token}"}) as response,
-        ):
-            if response.status_code != 200:
-                raise SendError(f"WhatsApp has it no more ({response.status_code})")
-            yield response.aiter_bytes(FETCH_CHUNK)
-    except httpx.HTTPError as error:
-        raise SendError(f"the bridge broke off: {error}") from error

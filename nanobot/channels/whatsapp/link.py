@@ -1,28 +1,38 @@
-"""The websocket to the bridge: authenticated, of our version, and its end told by cause.
+"""The connection to the bridge: authenticated, of our version, and its end told by cause.
 
-`open_link` gives a connection that has said `ready`; `Link.next` gives each frame that comes, and raises `ChannelFailed` at the
-end. Nothing of it is left when the block is.
+`open_link` gives one that has said `ready`; `connected` runs the bridge for it, where that is ours to do. `Link.next` gives each
+frame that comes, and raises `ChannelFailed` at the end; `Link.fetch` gives a message's file. Nothing of it is left when the
+block is.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 
-from nanobot.channels.port import ChannelFailed
+from nanobot.channels.port import ChannelFailed, SendError
 from nanobot.channels.whatsapp import frames
+from nanobot.channels.whatsapp.bridge import Home, open_bridge, token_of
+from nanobot.config.schema import WhatsAppConfig
 from nanobot.supervise.policy import Cause
 
 READY_S = 10.0
 """For the bridge's first word; a rival's answer takes it 2 s."""
 GOODBYE_S = 1.0
-MOST_FRAME = 4 * 1024 * 1024
+MOST_FRAME = 8 * 1024 * 1024
 """Bytes; the bridge's own bound (bridge/src/frames.ts)."""
+FETCH_CHUNK = 65536
+DEFAULT_URL = "ws://127.0.0.1:3001"
+CROWDED = 503
+"""Its answer while too many others knock; a stranger's doing, which passes."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OLD = (
     "The bridge at {0} speaks version 1, that of HKUDS/nanobot, which loses messages. Stop it; then either leave "
@@ -38,6 +48,17 @@ CODES = {
     4009: ("Another program is connected to the bridge at {0}, perhaps a second nanobot. Stop it", Cause.TRANSIENT),
 }
 """Close codes of the bridge (bridge/src/server.ts)."""
+NOT_LINKED = "WhatsApp is not linked. Run: nanobot channels login whatsapp"
+ENDS = {
+    "unlinked": (NOT_LINKED, Cause.AUTH),
+    "refused": ("WhatsApp has blocked this account. See WhatsApp on the phone", Cause.AUTH),
+    "replaced": (
+        "Another program uses the same WhatsApp link, perhaps a second nanobot or an old bridge. Stop it, then: "
+        "nanobot channels restart whatsapp",
+        Cause.CONFIG,
+    ),
+}
+"""What only a person can mend, by the bridge's status."""
 
 
 @attrs.frozen
@@ -48,7 +69,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -71,6 +92,7 @@ class Link:
     status: str
     """Of WhatsApp, when it was made."""
     _socket: WebSocketConnection
+    _token: str = attrs.field(repr=False)
 
     async def say(self, frame: str) -> None:
         """Raises: ChannelFailed."""
@@ -89,6 +111,53 @@ class Link:
     async def next(self) -> frames.Frame:
         """Raises: ChannelFailed."""
         return _read(await _received(self.address, self._socket), self.address)
+
+    @asynccontextmanager
+    async def fetch(self, path: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """A file of a message. Raises: SendError."""
+        httpx = await trio.to_thread.run_sync(importlib.import_module, "httpx2")
+        head = {"Authorization": f"Bearer {self._token}"}
+        try:
+            async with (
+                httpx.AsyncClient(trust_env=False, timeout=None) as client,
+                client.stream("GET", f"http://{self.address}{path}", headers=head) as response,
+            ):
+                if response.status_code != 200:
+                    raise SendError(f"WhatsApp has it no more ({response.status_code})")
+                yield response.aiter_bytes(FETCH_CHUNK)
+        except httpx.HTTPError as error:
+            raise SendError(f"the bridge broke off: {error}") from error
+
+
+@asynccontextmanager
+async def connected(config: WhatsAppConfig, home: Home, program: Path | None = None) -> AsyncGenerator[Link]:
+    """A connection to the bridge of the configuration, which runs meanwhile where we are to start it (`program`: that one).
+
+    Raises: ChannelFailed, alone or in a group."""
+    fixed = Address.of(config.bridge_url) if config.bridge_url else None
+    token = await trio.to_thread.run_sync(partial(token_of, home, config.bridge_token.reveal(), make=config.autostart))
+    if not config.autostart:
+        async with open_link(fixed or Address.of(DEFAULT_URL), token) as link:
+            yield link
+        return
+    async with (
+        open_bridge(home, fixed.port if fixed else 0, token, program) as number,
+        open_link(Address("127.0.0.1", number), token) as link,
+    ):
+        yield link
+
+
+def going_on(status: str) -> str:
+    """Raises: ChannelFailed where a person is needed."""
+    if status in ENDS:
+        raise ChannelFailed(ENDS[status][0], cause=ENDS[status][1])
+    return status
+
+
+def leaf(group: BaseExceptionGroup[ChannelFailed]) -> ChannelFailed:
+    """The first of what has ended a connection."""
+    one = group.exceptions[0]
+    return leaf(one) if isinstance(one, BaseExceptionGroup) else one
 
 
 @asynccontextmanager
@@ -114,6 +183,8 @@ async def _connected(nursery: trio.Nursery, stream: trio.SocketStream, address: 
             await socket.send_message(frames.auth(token))
             ready = frames.first(await _received(address, socket))
     except ConnectionRejected as error:
+        if error.status_code == CROWDED:
+            raise ChannelFailed(f"the bridge at {address} is crowded by programs without its token") from error
         raise ChannelFailed(f"what listens at {address} is no bridge ({error.status_code})", cause=Cause.CONFIG) from error
     except HandshakeError as error:
         raise ChannelFailed(f"what listens at {address} is no bridge: {error}", cause=Cause.CONFIG) from error
@@ -127,7 +198,7 @@ async def _connected(nursery: trio.Nursery, stream: trio.SocketStream, address: 
         raise ChannelFailed(f"what listens at {address} is no bridge: {error}", cause=Cause.CONFIG) from error
     if ready.version != frames.VERSION:
         raise ChannelFailed(CODES[4002][0].format(address), cause=Cause.CONFIG)
-    return Link(address, ready.status, socket)
+    return Link(address, ready.status, socket, token)
 
 
 async def _received(address: Address, socket: WebSocketConnection) -> str | bytes:

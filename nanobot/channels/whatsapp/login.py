@@ -14,7 +14,7 @@ import trio
 from nanobot.channels.port import ChannelFailed
 from nanobot.channels.whatsapp import frames
 from nanobot.channels.whatsapp.bridge import IN_USE, Home, drawn, open_bridge, token_of
-from nanobot.channels.whatsapp.link import Address, Link, open_link
+from nanobot.channels.whatsapp.link import Address, Link, leaf, open_link
 from nanobot.supervise.policy import Cause
 
 LOGIN_S = 600.0
@@ -68,8 +68,3 @@ async def linked(link: Link, draw: Draw, say: Say) -> None:
             await trio.sleep(SETTLE_S)
     if patience.cancelled_caught:
         raise ChannelFailed(f"nothing was linked within {LOGIN_S / 60:g} minutes. Try again: nanobot channels login whatsapp")
-
-
-def leaf(group: BaseExceptionGroup[ChannelFailed]) -> ChannelFailed:
-    one = group.exceptions[0]
-    return leaf(one) if isinstance(one, BaseExceptionGroup) else one

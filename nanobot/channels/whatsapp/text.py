@@ -18,11 +18,11 @@ _INFO = re.compile(r"\A[\w+#.-]+\n")
 _TICKS, _SHOWN_TICKS = "```", "`\u2060`\u2060`"
 """Inside of code, which WhatsApp has no longer fence for, they would end it: they are parted by something that nobody sees."""
 _MARK = "\ue000"
-"""Stands for a bold asterisk while italics are looked for; of the private use area, and taken out of texts."""
+"""Stands for a bold asterisk while italics are looked for; of the private use area, and no text's own outside of code."""
 
 
 def render(text: str) -> str:
-    text, shown, at = text.replace(_MARK, ""), [], 0
+    shown, at = [], 0
     for found in _CODE.finditer(text):
         shown += [_prose(text[at : found.start()]), _code(found)]
         at = found.end()
@@ -42,7 +42,7 @@ def _code(found: re.Match[str]) -> str:
 
 
 def _prose(text: str) -> str:
-    text = _BULLET.sub(r"\1- ", text)
+    text = _BULLET.sub(r"\1- ", text.replace(_MARK, "\ufffd"))
     text = _LINK.sub(_link, text)
     text = _BOLD.sub(lambda found: f"{_MARK}{found[1] or found[2]}{_MARK}", text)
     text = _ITALIC.sub(r"_\1_", text)
