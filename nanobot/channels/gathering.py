@@ -125,7 +125,7 @@ class Lanes:
         """All that is one message with `first`."""
         taken, files = [first], len(first.arrived.files)
         known = {name for name, head in heads.items() if head == first.name}
-        while not known or len(taken) < len(known):
+        while len(taken) < len(known) if known else not taken[-1].alone:
             if not await lane.more(AGAIN_S if known else GATHER_S):
                 break
             following = lane.items[0]
@@ -191,7 +191,7 @@ def _read(path: Path) -> dict[str, str]:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("{} cannot be read: {}", path, error)
         return {}
     return {name: head for name, head in found.items() if isinstance(head, str)} if isinstance(found, dict) else {}

@@ -261,8 +261,11 @@ class Typing(Protocol):
 class Drafts(Protocol):
     """A channel that can show an answer while it grows, by editing one message."""
 
-    async def draft(self, key: SessionKey, text: str, draft: str) -> str:
-        """Send a draft (`draft` empty) or edit it; returns its id. Raises: SendError, which ends nothing."""
+    async def draft(self, key: SessionKey, text: str, draft: str, answers: MessageId | None) -> str:
+        """Send a draft (`draft` empty) or edit it; returns its id. Raises: SendError, which ends nothing.
+
+        answers: as `reply_to` of the message that will take its place.
+        """
         ...
 
 

@@ -26,7 +26,7 @@ from nanobot.channels.life import Life
 from nanobot.channels.port import ChannelFailed, Drafts, Part, SendLater, SendRefused, Typing
 from nanobot.channels.signs import begun_calls
 from nanobot.errors import NanobotError
-from nanobot.messages import Call, Outbound, OutboundId, SessionKey, TurnNumber
+from nanobot.messages import Call, MessageId, Outbound, OutboundId, SessionKey, TurnNumber
 from nanobot.session import records as r
 from nanobot.session.ports import Adopted, Progress, Shown
 from nanobot.session.state import Session
@@ -56,6 +56,8 @@ class Sketch:
 
     key: SessionKey
     turn: TurnNumber
+    answers: MessageId | None = None
+    """The message that the turn answers."""
     text: str = ""
     """Of the answer that grows, or of the last one until the next begins."""
     over: bool = False
@@ -171,8 +173,8 @@ class Sketches:
             return
         if self.hints and (calls := list(begun_calls(records, session))):
             self._hint(key, running.number, "\n".join(map(hint_of, calls)))
-        if self._types:
-            self._of(key, running.number)
+        if self._types or self._edits:
+            self._of(key, running.number).answers = running.inputs[0] if running.inputs else None
 
     def _step_ended(self, key: str, turn: TurnNumber, text: str) -> None:
         if not self._edits:
@@ -259,7 +261,7 @@ class Sketches:
             return None
 
         async def draw() -> None:
-            sketch.draft = await channel.draft(sketch.key, text, sketch.draft)
+            sketch.draft = await channel.draft(sketch.key, text, sketch.draft, sketch.answers)
 
         asked = await self._try(life, draw, sketch)
         if asked is None:

@@ -43,7 +43,10 @@ def _odd(settings: TelegramConfig) -> Iterator[str]:
         yield f"channels.telegram.groupAllowFrom: {groups[0]!r} is no group; their ids begin with -, most with -100"
     users = [one for one in settings.allow_from if re.fullmatch(r"-\d+", one)]
     if users:
-        yield f"channels.telegram.allowFrom: {users[0]} is a group; it names people, and groups go into groupAllowFrom"
+        yield (
+            f"channels.telegram.allowFrom: {users[0]} is a group or a channel, and names what is written in its own name, as by"
+            " administrators who hide; groups that are answered under allowlist go into groupAllowFrom"
+        )
     named = [one for one in settings.allow_from if one != "*" and not re.fullmatch(r"-?\d+(\|.*)?", one)]
     if named:
         yield f"channels.telegram.allowFrom: {named[0]!r} is a name, which somebody else may take one day; write the number"

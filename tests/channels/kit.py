@@ -68,13 +68,16 @@ class Drawing(Scripted):
 
     limits: Limits = Limits(text=50, edit_every_s=1.0, typing_every_s=4.0)
     drawn: list[tuple[float, str, str]] = attrs.field(factory=list)
+    answered: list[MessageId | None] = attrs.field(factory=list)
+    """What each of them answers."""
     typed: list[float] = attrs.field(factory=list)
     draft_s: float = 0.0
     draft_fails: list[Exception] = attrs.field(factory=list)
 
-    async def draft(self, _key: object, text: str, draft: str) -> str:
+    async def draft(self, _key: object, text: str, draft: str, answers: MessageId | None) -> str:
         await trio.sleep(self.draft_s)
         self.drawn.append((trio.current_time(), draft, text))
+        self.answered.append(answers)
         if self.draft_fails:
             raise self.draft_fails.pop(0)
         return draft or f"d{len(self.drawn)}"

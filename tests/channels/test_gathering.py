@@ -128,6 +128,13 @@ async def test_what_continues_a_text_that_was_cut(tmp_path: Path, second: Arrive
     assert sorted(found) == ([("m1", "begin\nend")] if together else [("m1", "begin"), ("m2", second.text)])
 
 
+async def test_behind_the_end_of_a_text_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "GATHER_S", 60.0)
+    async with house(tmp_path) as home:
+        home.tell(arrived(1, "begin", goes_on=True), arrived(2, "end"))
+        assert await home.until(2) == [("m1", "begin\nend")]
+
+
 async def test_what_others_wrote_marks_the_whole_and_so_does_our_name(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         first, second = album(1, 2)
@@ -187,7 +194,7 @@ async def test_a_piece_that_comes_only_after_it_was_given_up_is_not_lost(tmp_pat
     assert [(one.id, len(one.files)) for one in home.delivered] == [("m1", 1), ("m2", 1)]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "[" * 100_000])
 async def test_a_damaged_memory_holds_up_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / gathering.FILE).write_text(content)
     async with house(tmp_path) as home:

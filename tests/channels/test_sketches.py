@@ -58,6 +58,16 @@ async def test_an_answer_grows_in_one_message_whose_place_the_final_one_takes(tm
         assert len(channel.drawn) == 2
 
 
+async def test_a_draft_is_told_what_its_turn_answers(tmp_path: Path, autojump_clock: object) -> None:
+    """And not what is asked while it runs."""
+    async with running(tmp_path) as kit:
+        channel, story = Drawing(), Story()
+        await kit.start(channel)
+        show(kit, story.said("one"), story.said("two"), grown("One"))
+        await trio.sleep(0.5)
+        assert channel.answered == ["m1"]
+
+
 async def test_edits_keep_to_the_rate_and_the_newest_text_wins(tmp_path: Path, autojump_clock: object) -> None:
     async with running(tmp_path) as kit:
         channel, story = Drawing(draft_s=0.7, limits=Limits(edit_every_s=1.0)), Story()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from nanobot.messages import Inbound
 from nanobot.session.commands import TABLE
 from nanobot.supervise.policy import Cause
 from tests.channels.telegram_kit import connected
-from tests.fakes.telegram import ANN, BOB, BOT, BOT_NAME, GROUP, Fault, fake_telegram
+from tests.fakes.loopback import HttpRequest, Responder, loopback
+from tests.fakes.telegram import ANN, BOB, BOT, BOT_NAME, GROUP, Call, Fault, fake_telegram
 
 # --- what comes in
 
@@ -96,6 +98,8 @@ async def test_an_update_that_nobody_can_read_holds_up_nothing(tmp_path: Path) -
     async with connected(tmp_path) as chat:
         chat.fake.add(message={"message_id": "what", "chat": 5})
         chat.fake.add(message="what")
+        chat.fake.presses(["what"], chat.fake.message("May I?"))  # type: ignore[arg-type]
+        chat.fake.says("what", user={**ANN, "username": ["what"]})
         chat.fake.add(poll_answer={"poll_id": "1"})
         chat.fake.says("hello")
         assert [one.text for one in await chat.taken(1)] == ["hello"]
@@ -151,6 +155,30 @@ async def test_an_album_is_one_message(tmp_path: Path) -> None:
         album, after = await chat.taken(2)
     assert (album.id, album.text, [Path(file.path).read_bytes() for file in album.attachments]) == ("1", "look", [b"jpeg"] * 3)
     assert after.text == "and?"
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"forward_origin": {"type": "user", "date": 1, "sender_user": BOB}}, "[forwarded]"),
+        ({"reply_to_message": {"message_id": 9, "date": 1, "chat": GROUP, "from": BOB, "text": "x"}}, "[in reply to: x]"),
+    ],
+)
+async def test_what_telegram_says_with_each_picture_of_an_album_is_said_once(
+    tmp_path: Path, more: dict[str, Any], line: str
+) -> None:
+    async with connected(tmp_path) as chat:
+        chat.fake.album("a", "b", "c", **more)
+        [album] = await chat.taken(1)
+        assert (album.text, len(album.attachments), album.tainted) == (f"{line}\nlook", 3, True)
+
+
+async def test_a_file_that_an_album_answers_comes_with_it_once(tmp_path: Path) -> None:
+    async with connected(tmp_path) as chat:
+        answered = chat.fake.message(photo=chat.fake.photo("before"))
+        chat.fake.album(*"abcdef", reply_to_message=answered)
+        [album] = await chat.taken(1)
+        assert len(album.attachments) == 7
 
 
 async def test_pictures_of_an_album_that_come_late_are_no_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,6 +287,7 @@ NAMED = {"entities": [{"type": "text_mention", "offset": 0, "length": 5, "user":
         ("hello all", {}, None),
         (CALLED, mention(CALLED), CALLED),
         ("@House_Bot: do it", mention("@House_Bot: do it"), "do it"),
+        ("@house_bot", mention("@house_bot"), "@house_bot"),
         ("@house_bot /status", mention("@house_bot /status"), "/status"),
         ("House, do", NAMED, "House, do"),
         ("yes", {"reply_to_message": OURS}, "[in reply to: I said]\nyes"),
@@ -281,6 +310,12 @@ async def test_in_a_group_only_what_is_meant_for_us_is_heard(
         taken = await chat.taken(1 if heard is None else 2)
         assert [one.text for one in taken[:-1]] == ([] if heard is None else [heard])
         assert not taken[-1].direct
+
+
+async def test_the_name_of_a_bot_that_begins_like_ours_is_left_whole(tmp_path: Path) -> None:
+    async with connected(tmp_path) as chat:
+        chat.fake.says("@house_bot_2 is another one")
+        assert [one.text for one in await chat.taken(1)] == ["@house_bot_2 is another one"]
 
 
 async def test_a_topic_is_a_session_of_its_own_and_a_thread_of_answers_is_none(tmp_path: Path) -> None:
@@ -340,6 +375,15 @@ async def test_a_command_that_was_passed_on_is_none(tmp_path: Path) -> None:
         chat.fake.says("/approve e1", forward_origin={"type": "user", "date": 1, "sender_user": BOB})
         [inbound] = await chat.taken(1)
     assert (inbound.text, inbound.tainted) == ("[forwarded]\n/approve e1", True)
+
+
+async def test_nor_is_one_below_a_picture_of_an_album_that_came_late(tmp_path: Path) -> None:
+    async with connected(tmp_path) as chat:
+        for caption in (None, "/approve e1"):
+            origin = {"type": "user", "date": 1, "sender_user": BOB}
+            chat.fake.says(photo=chat.fake.photo("a"), media_group_id="g", caption=caption, forward_origin=origin)
+            await chat.taken(1 if caption is None else 2)
+        assert [(one.text, one.tainted) for one in chat.kit.taken] == [("[forwarded]", True), ("[forwarded]\n/approve e1", True)]
 
 
 @pytest.mark.parametrize(
@@ -478,6 +522,64 @@ async def test_a_token_that_is_not_one_parks_at_once(tmp_path: Path, token: str,
     async with connected(tmp_path, token=Secret(token)) as chat:
         error = await chat.ended()
     assert (error.cause in (Cause.AUTH, Cause.CONFIG), says in str(error)) == (True, True)
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409])
+@pytest.mark.parametrize("body", [b"<html>Not Found</html>", b"[]"])
+async def test_what_is_no_bot_api_server_parks_nothing(tmp_path: Path, status: int, body: bytes) -> None:
+    """A proxy, somebody's portal, a wrong `apiBase`: none of them knows whether there is such a bot."""
+
+    async def answer(_request: HttpRequest, responder: Responder) -> None:
+        await responder.reply(status, body)
+
+    async with loopback(answer) as server, fake_telegram() as fake, connected(tmp_path, fake, api_base=server.url) as chat:
+        error = await chat.ended()
+    assert (error.cause, f"no Bot API server (HTTP {status})" in str(error)) == (Cause.TRANSIENT, True)
+
+
+async def test_a_proxy_that_is_none_parks_it(tmp_path: Path) -> None:
+    async with connected(tmp_path, proxy=Secret("http://user:word@host:port")) as chat:
+        error = await chat.ended()
+    assert (error.cause, "channels.telegram.proxy" in str(error), "word" in str(error)) == (Cause.CONFIG, True, False)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"moved": {"-1001": 5}, "steps": []}'])
+async def test_a_damaged_memory_holds_up_nothing(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "channels" / "telegram"
+    folder.mkdir(parents=True)
+    (folder / "memory.json").write_text(content)
+    async with connected(tmp_path) as chat:
+        chat.fake.says("hello", GROUP)
+        assert [str(one.key) for one in await chat.taken(1)] == ["telegram:default:-1001"]
+
+
+async def test_a_memory_that_cannot_be_read_is_no_bug(tmp_path: Path) -> None:
+    """And nothing is done without it: groups that moved would be other conversations."""
+    (tmp_path / "channels" / "telegram" / "memory.json").mkdir(parents=True)
+    async with connected(tmp_path) as chat:
+        error = await chat.ended()
+    assert (error.cause, "memory.json" in str(error)) == (Cause.TRANSIENT, True)
+
+
+async def test_polls_of_less_than_a_second_are_no_storm(tmp_path: Path) -> None:
+    async with connected(tmp_path, poll_s=0.1) as chat:
+        await trio.sleep(0.5)
+        assert chat.fake.polls <= 2
+
+
+async def test_a_server_that_does_not_wait_is_not_asked_without_end(tmp_path: Path) -> None:
+    polls = 0
+
+    async def answer(request: HttpRequest, responder: Responder) -> None:
+        nonlocal polls
+        method = request.path.rpartition("/")[2]
+        polls += method == "getUpdates"
+        result = [] if method == "getUpdates" else fake.result(Call(method, {}, {}))
+        await responder.reply(200, json.dumps({"ok": True, "result": result}).encode())
+
+    async with loopback(answer) as server, fake_telegram() as fake, connected(tmp_path, fake, api_base=server.url):
+        await trio.sleep(0.5)
+    assert polls <= 4
 
 
 async def test_a_webhook_is_taken_away_and_what_waits_is_kept(tmp_path: Path) -> None:

@@ -31,13 +31,19 @@ MARKED = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
         ("`a<b` `` `x` `` `**no**`", "<code>a&lt;b</code> <code>`x`</code> <code>**no**</code>"),
         (r"\*lit\* \`x\`", "*lit* `x`"),
         (
-            "[a](http://x.y/z_(b)?c=1&d=2) ![i](https://x)",
-            '<a href="http://x.y/z_(b)?c=1&amp;d=2">a</a> <a href="https://x">i</a>',
+            "[a](http://x.y/z_(b)?c=1&d=2) ![i](https://x.y)",
+            '<a href="http://x.y/z_(b)?c=1&amp;d=2">a</a> <a href="https://x.y">i</a>',
         ),
         (
-            '[a](javascript:alert) [b](/etc/passwd) [c](http://x"y)',
-            'a (javascript:alert) b (/etc/passwd) <a href="http://x&quot;y">c</a>',
+            '[a](javascript:alert) [b](/etc/passwd) [c](http://x.y/"z)',
+            'a (javascript:alert) b (/etc/passwd) <a href="http://x.y/&quot;z">c</a>',
         ),
+        (  # Telegram shows these without the address, as it links names with a dot only
+            "[nas](http://nas:80/a) [me](http://me@home/) [tel](tel:+49) [m](mailto:a@b.c) [six](http://[::1]/) [u](tg://user?id=1)",
+            "nas (http://nas:80/a) me (http://me@home/) tel (tel:+49) m (mailto:a@b.c)"
+            ' <a href="http://[::1]/">six</a> <a href="tg://user?id=1">u</a>',
+        ),
+        ("<http://nas>", "http://nas"),
         ("<https://x.y> <b>raw</b>", '<a href="https://x.y">https://x.y</a> &lt;b&gt;raw&lt;/b&gt;'),
         ("# Title **x** #", "<b>Title <b>x</b></b>"),
         ("> one\n> *two*\nafter", "<blockquote>one\n<i>two</i></blockquote>\nafter"),

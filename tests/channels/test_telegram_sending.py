@@ -102,26 +102,39 @@ async def test_what_a_button_cannot_carry_is_no_button(tmp_path: Path) -> None:
 
 async def test_a_draft_grows_and_becomes_the_message(tmp_path: Path) -> None:
     async with connected(tmp_path) as chat:
-        draft = await chat.channel.draft(ANN, "Hel", "")
-        assert await chat.channel.draft(ANN, "Hello **wor", draft) == draft
-        assert await chat.channel.draft(ANN, "Hello **wor", draft) == draft  # "message is not modified"
+        draft = await chat.channel.draft(ANN, "Hel", "", None)
+        assert await chat.channel.draft(ANN, "Hello **wor", draft, None) == draft
+        assert await chat.channel.draft(ANN, "Hello **wor", draft, None) == draft  # "message is not modified"
         receipt = await chat.channel.send(part("Hello **world**", draft=draft))
         assert (receipt.id, chat.fake.chat()) == (draft, ["Hello world"])
 
 
 async def test_a_draft_that_was_deleted_is_no_loss(tmp_path: Path) -> None:
     async with connected(tmp_path) as chat:
-        draft = await chat.channel.draft(ANN, "Hel", "")
+        draft = await chat.channel.draft(ANN, "Hel", "", None)
         chat.fake.shown.clear()
         await chat.channel.send(part("Hello", draft=draft))
         assert chat.fake.chat() == ["Hello"]
 
 
+@pytest.mark.parametrize(("key", "more", "quoted"), [(FAMILY, {}, 7), (ANN, {}, None), (ANN, {"reply_to_message": True}, 7)])
+async def test_a_draft_quotes_what_its_answer_will(
+    tmp_path: Path, key: SessionKey, more: dict[str, Any], quoted: int | None
+) -> None:
+    """And not what was said in the group since."""
+    async with connected(tmp_path, **more) as chat:
+        chat.fake.says("what others say", GROUP)
+        await chat.taken(1)
+        await chat.channel.draft(key, "Hel", "", MessageId("7"))
+        [sent] = chat.fake.sent("sendMessage")
+        assert sent.params.get("reply_parameters", {}).get("message_id") == quoted
+
+
 async def test_in_a_group_drafts_keep_to_what_telegram_takes(tmp_path: Path) -> None:
     async with connected(tmp_path) as chat:
-        draft = await chat.channel.draft(FAMILY, "a", "")
+        draft = await chat.channel.draft(FAMILY, "a", "", None)
         with pytest.raises(SendLater) as caught:
-            await chat.channel.draft(FAMILY, "ab", draft)
+            await chat.channel.draft(FAMILY, "ab", draft, None)
         assert 3.0 < (caught.value.retry_after or 0) <= 3.5
 
 
@@ -202,6 +215,33 @@ def test_a_file_that_is_too_large_is_named() -> None:
     assert plan(part("hi", attachments=(Attachment("/a", "", "a.iso", 60_000_000),))) == (
         Words("hi\n[a.iso is larger than 50 MB, which Telegram does not take]"),
     )
+
+
+def test_what_is_said_of_a_file_does_not_make_a_text_too_long() -> None:
+    large = Attachment("/a", "", "a.iso", 60_000_000)
+    first, second = plan(part("x" * 4000 + "\n" + "y" * 95, attachments=(large,), buttons=(Button("a", "b"),)))
+    assert (first, second) == (
+        Words("x" * 4000 + "\n" + "y" * 95),
+        Words("[a.iso is larger than 50 MB, which Telegram does not take]", True),
+    )
+
+
+def test_an_empty_file_does_not_take_others_with_it() -> None:
+    """Telegram refuses it, and with it the album."""
+    full, empty = Attachment("/a", "", "a.png", 1), Attachment("/b", "", "b.png", 0)
+    assert plan(part("hi", attachments=(full, empty))) == (
+        Files((("photo", full),), "hi\n[b.png is empty, which Telegram does not take]"),
+    )
+
+
+async def test_a_file_that_is_gone_does_not_take_others_with_it(tmp_path: Path) -> None:
+    there = tuple(file(tmp_path, f"{n}.png") for n in range(3))
+    Path(there[1].path).unlink()
+    async with connected(tmp_path) as chat:
+        await chat.channel.send(part("look", attachments=there))
+        [album] = chat.fake.sent("sendMediaGroup")
+        assert len(album.files) == 2
+        assert chat.fake.chat()[0] == "look\n[1.png could not be sent: No such file or directory]"
 
 
 async def test_a_picture_that_telegram_does_not_take_goes_as_a_document_else_as_a_line(tmp_path: Path) -> None:
@@ -356,3 +396,11 @@ async def test_a_probe_sends_where_it_is_told_to(tmp_path: Path) -> None:
             lines = await chat.channel.probe(tmp_path, "42")
         assert lines[-1] == "A test message was sent to 42."
         assert len(chat.fake.chat()) == 1
+
+
+async def test_a_probe_whose_message_gets_no_answer_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanobot.channels.telegram.channel.CONNECT_S", 0.3)
+    async with connected(tmp_path) as chat:
+        chat.fake.strike(Fault.HALF_OPEN, "sendMessage")
+        with trio.fail_after(5), pytest.raises(SendUnknown, match="no answer from Telegram"):
+            await chat.channel.probe(tmp_path, "42")

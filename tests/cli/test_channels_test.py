@@ -62,7 +62,7 @@ GOOD = "123456789:" + "A" * 35
         ({"token": Secret()}, Verdict.BAD, "@BotFather gives you one"),
         ({"token": Secret(f" {GOOD}")}, Verdict.BAD, "is not like one"),
         ({"group_allow_from": ("1001",)}, Verdict.WARN, "'1001' is no group"),
-        ({"allow_from": ("-1001",)}, Verdict.WARN, "-1001 is a group"),
+        ({"allow_from": ("-1001",)}, Verdict.WARN, "-1001 is a group or a channel, and names what is written in its own name"),
         ({"allow_from": ("@ann",)}, Verdict.WARN, "'@ann' is a name"),
         ({"allow_from": ("42", "42|ann", "*"), "group_allow_from": ("-1001",)}, Verdict.OK, ""),
         ({"group_policy": "open"}, Verdict.WARN, "privacy mode"),

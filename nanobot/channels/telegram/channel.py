@@ -21,13 +21,14 @@ import attrs
 import trio
 from loguru import logger
 
-from nanobot.channels.port import ChannelFailed, Limits, Part, Port, SendLater, Unreachable
+from nanobot.channels.port import ChannelFailed, Limits, Part, Port, SendLater, SendUnknown, Unreachable
 from nanobot.channels.telegram import render
 from nanobot.channels.telegram.intake import Intake
 from nanobot.channels.telegram.memory import remembered
+from nanobot.channels.telegram.outgoing import TEXT_UNITS
 from nanobot.channels.telegram.sdk import errors
 from nanobot.channels.telegram.sdk import telegram as tg
-from nanobot.channels.telegram.sending import TEXT_UNITS, Sender, thread_of
+from nanobot.channels.telegram.sending import Sender, thread_of
 from nanobot.channels.telegram.updates import Us, number_of
 from nanobot.channels.telegram.wire import Bot, failed, open_bot, translated
 from nanobot.config.schema import TelegramConfig
@@ -107,14 +108,13 @@ class TelegramChannel:
         live = self._up()
         return Receipt(await self._said(live, lambda: live.sender.send(part, live.intake.remember_move)))
 
-    async def draft(self, key: SessionKey, text: str, draft: str) -> str:
+    async def draft(self, key: SessionKey, text: str, draft: str, answers: MessageId | None) -> str:
         live, chat = self._up(), key.chat
         if chat.startswith("-"):
             left = live.drawn.get(chat, -GROUP_EDIT_S) + GROUP_EDIT_S - trio.current_time()
             if left > 0:
                 raise SendLater("twenty a minute is what Telegram takes in a group", retry_after=left)
             live.drawn[chat] = trio.current_time()
-        answers = live.intake.latest.get((chat, key.topic)) if chat.startswith("-") else None
         return await self._said(live, lambda: live.sender.draft(key, text, draft, answers))
 
     async def typing(self, key: SessionKey) -> None:
@@ -163,10 +163,13 @@ class TelegramChannel:
         return tuple(lines)
 
     async def _test(self, bot: Bot, folder: Path, to: str) -> None:
-        """Raises: SendError."""
+        """Raises: SendError, ChannelFailed."""
         memory = await trio.to_thread.run_sync(remembered, folder)
         try:
-            await bot.send_message(Sender(bot, memory, quotes=False).chat(SessionKey("telegram", to)), TEST_MESSAGE)
+            with trio.fail_after(CONNECT_S):
+                await bot.send_message(Sender(bot, memory, quotes=False).chat(SessionKey("telegram", to)), TEST_MESSAGE)
+        except trio.TooSlowError as exc:
+            raise SendUnknown(f"no answer from Telegram for {CONNECT_S:g} s: the message may have arrived or not") from exc
         except errors.TelegramError as exc:
             raise translated(exc) from exc
 

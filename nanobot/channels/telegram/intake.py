@@ -2,8 +2,9 @@
 
 Telegram keeps an update until a request asks for a higher number: that is its acknowledge, and it covers all below. So a request
 asks from the end of the gapless durable prefix on. While something before it is still under way (a slow download, a disk that
-is full), Telegram tells all above again at once: then it is asked now and then, and only what is new is taken, so that `/stop`
-and other chats are heard meanwhile. A number that was confirmed is not named again: after a quiet week Telegram numbers anew.
+is full), Telegram tells all above again at once: then it is asked now and then, and only what is new is taken, so that other
+chats are heard meanwhile: as many as fit into the hundred updates that Telegram tells at once. A number that was confirmed is
+not named again: after a quiet week Telegram numbers anew.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ class Intake:
     """What an answer may take beyond the time that it was asked to wait."""
     pressed: Callable[[str], None]
     """Told of a press when it is durable."""
-    latest: OrderedDict[tuple[str, str | None], int] = attrs.field(factory=OrderedDict, init=False)
-    """The number of the newest message of a chat and topic."""
     _prefix: Prefix = attrs.field(factory=Prefix, init=False)
     _seen: set[int] = attrs.field(factory=set, init=False)
     """Begun, and not confirmed."""
-    _content: OrderedDict[tuple[str, str], str] = attrs.field(factory=OrderedDict, init=False)
+    _content: OrderedDict[tuple[str, str], int] = attrs.field(factory=OrderedDict, init=False)
+    """Hashes."""
+    _album: str = attrs.field(default="", init=False)
+    """Of the message before."""
     _settled: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def run(self) -> None:
@@ -61,8 +63,12 @@ class Intake:
                     self._settled = trio.Event()
                     await self._settled.wait()
             look_s = min(2 * look_s, LONGEST_LOOK_S) if self._prefix.waiting else LOOK_S
-            for raw in await self._poll():
+            asked = trio.current_time()
+            found = await self._poll()
+            for raw in found:
                 await self._begin(raw)
+            if not found:  # a server that does not wait must not be asked again and again
+                await trio.sleep_until(asked + LOOK_S)
 
     async def _poll(self) -> list[Json]:
         durable, waiting = self._prefix.durable, self._prefix.waiting
@@ -106,10 +112,12 @@ class Intake:
         if found := updates.moved(raw):
             await self.remember_move(*found)
         try:
-            return updates.read(raw, self.us, self.bot.open_file, self._first_chat)
+            heard = updates.read(raw, self.us, self.bot.open_file, self._first_chat, self._album)
         except updates.Unreadable as exc:
             logger.warning("Telegram's update {} cannot be read and is passed over: {}", number, exc)
             return None
+        self._album = heard.arrived.album if heard is not None else ""
+        return heard
 
     def _first_chat(self, chat: str) -> str:
         return self.memory.moved.get(chat, chat)
@@ -122,19 +130,14 @@ class Intake:
 
     def _changes_nothing(self, heard: Heard) -> bool:
         """Telegram tells of edits that nobody made: of a link that has its preview now."""
-        return heard.edited and self._content.get(_base(heard.arrived)) == heard.content
+        return heard.edited and self._content.get(_base(heard.arrived)) == hash(heard.content)
 
     def _note(self, heard: Heard) -> None:
         if heard.press:
             return
-        self._content[_base(heard.arrived)] = heard.content
-        place = (heard.arrived.chat, heard.arrived.topic)
-        if (number := updates.number_of(heard.arrived.id)) is not None:
-            self.latest[place] = number
-            self.latest.move_to_end(place)
-        for table in (self._content, self.latest):
-            while len(table) > MOST_REMEMBERED:
-                table.popitem(last=False)
+        self._content[_base(heard.arrived)] = hash(heard.content)
+        while len(self._content) > MOST_REMEMBERED:
+            self._content.popitem(last=False)
 
     def _taken(self, number: int, press: str) -> None:
         if press:

@@ -13,6 +13,7 @@ import attrs
 import trio
 from loguru import logger
 
+from nanobot.channels.port import ChannelFailed
 from nanobot.config.write import replace
 from nanobot.wire import Json
 
@@ -42,15 +43,24 @@ class Memory:
 
 
 def remembered(folder: Path) -> Memory:
-    """What was saved there; nothing of a file that cannot be read, which is put aside. For a thread. Raises: OSError."""
+    """What was saved there; nothing of a file that is damaged, which is put aside. For a thread. Raises: ChannelFailed."""
     path = folder / FILE
+    try:
+        return _read(path)
+    except OSError as exc:
+        raise ChannelFailed(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def _read(path: Path) -> Memory:
+    """Raises: OSError."""
+    folder = path.parent
     try:
         found: Json = json.loads(path.read_text())
         tables = found if isinstance(found, dict) else {}
         return Memory(folder, _texts(tables.get("moved")), _numbers(tables.get("steps")))
     except FileNotFoundError:
         return Memory(folder)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         logger.warning("{} cannot be read and is put aside: {}", path, exc)
         path.rename(path.with_suffix(".damaged"))
         return Memory(folder)

@@ -12,10 +12,13 @@ from pathlib import PurePath
 
 import attrs
 
+from nanobot.channels import splitting
 from nanobot.channels.port import Part
 from nanobot.channels.telegram import render
 from nanobot.messages import Attachment
 
+TEXT_UNITS = 4096
+"""Of a message, counted as rendered."""
 CAPTION_UNITS = 1024
 """Of the text below a file, counted as rendered."""
 ALBUM = 10
@@ -57,21 +60,25 @@ Step = Words | Files
 def plan(part: Part) -> tuple[Step, ...]:
     """At least one step."""
     given = part.outbound.attachments if part.last else ()
-    files = [file for file in given if file.size <= MOST_FILE]
-    missing = [
-        f"[{file.name} is larger than {MOST_FILE / 1e6:g} MB, which Telegram does not take]"
-        for file in given
-        if file not in files
-    ]
+    files = [file for file in given if not _trouble(file)]
+    missing = [f"[{file.name} is {why}, which Telegram does not take]" for file in given if (why := _trouble(file))]
     text = "\n".join(filter(None, (part.text.strip() and part.text, *missing)))
     groups = list(_groups(files))
     buttons = bool(part.buttons)
     below = bool(groups) and not part.draft and render.units(text) <= CAPTION_UNITS and not (buttons and len(groups[0]) > 1)
-    steps: list[Step] = [] if below else [Words(text or part.text, buttons)] if text or not groups else []
+    steps: list[Step] = []
+    if not below and (text or not groups):
+        *firsts, last = splitting.split(text or part.text, TEXT_UNITS, render.units)  # what is missing has made it longer
+        steps += [*map(Words, firsts), Words(last, buttons)]
     for index, group in enumerate(groups):
         caption = text if below and index == 0 else ""
         steps.append(Files(group, caption, buttons and index == 0 and not steps))
     return tuple(steps)
+
+
+def _trouble(file: Attachment) -> str:
+    """Why it is not even tried; empty if it is."""
+    return f"larger than {MOST_FILE / 1e6:g} MB" if file.size > MOST_FILE else "" if file.size else "empty"
 
 
 def sort_of(file: Attachment) -> str:

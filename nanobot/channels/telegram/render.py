@@ -24,7 +24,6 @@ DEEPEST = 6
 """Of spans within one another."""
 REMEMBERED = 256
 """Lines: to find where to cut, the same text is measured a dozen times."""
-LINKS = ("http://", "https://", "tg://", "mailto:", "tel:")
 
 _FENCE = re.compile(r"[ ]{0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)")
 _HEADING = re.compile(r" {0,3}#{1,6}\s+(?P<text>.+?)(?:\s+#+)?\s*")
@@ -32,6 +31,8 @@ _RULE = re.compile(r" {0,3}(?:(?:-\s*){3,}|(?:\*\s*){3,}|(?:_\s*){3,})")
 _QUOTE = re.compile(r" {0,3}>\s?(?P<text>.*)")
 _BULLET = re.compile(r"(?P<indent>\s*)[-*+]\s+(?:\[(?P<box>[ xX])\]\s+)?(?P<text>.*)")
 _TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")
+_LINK = re.compile(r"https?://([^/?#@]*@)?([^/?#:@]*\.[^/?#:@]*|\[[0-9a-f:.]+\])([:/?#]|$)|tg://", re.IGNORECASE)
+"""What Telegram makes a link of: of anything else, as of a host without a dot, it silently shows the label alone."""
 _TAG = re.compile(r"<[^>]*>")
 _BOXES = {None: "• ", " ": "☐ ", "x": "☑ ", "X": "☑ "}
 
@@ -191,8 +192,8 @@ def _span(found: re.Match[str], depth: int) -> str:
 
 def _link(label: str, url: str, depth: int) -> str:
     shown = _inline(label, depth + 1)
-    if not url.lower().startswith(LINKS):
-        return f"{shown} ({html.escape(url, quote=False)})" if url else shown
+    if not _LINK.match(url):
+        return f"{shown} ({html.escape(url, quote=False)})" if url and url != label else shown
     return f'<a href="{html.escape(url)}">{shown}</a>'
 
 

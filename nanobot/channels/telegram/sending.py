@@ -20,15 +20,13 @@ from loguru import logger
 from nanobot.channels.port import Part
 from nanobot.channels.telegram import render
 from nanobot.channels.telegram.memory import Memory
-from nanobot.channels.telegram.outgoing import CAPTION_UNITS, Files, Step, Words, plan
+from nanobot.channels.telegram.outgoing import CAPTION_UNITS, TEXT_UNITS, Files, Step, Words, plan
 from nanobot.channels.telegram.sdk import errors
 from nanobot.channels.telegram.sdk import telegram as tg
 from nanobot.channels.telegram.updates import OTHER_CHAT, number_of
 from nanobot.channels.telegram.wire import Bot
-from nanobot.messages import Attachment, Button, SessionKey
+from nanobot.messages import Attachment, Button, MessageId, SessionKey
 
-TEXT_UNITS = 4096
-"""Of a message, counted as rendered."""
 LONGEST_LABEL = 20
 """Characters of a button that shares its row."""
 ROW = 3
@@ -64,10 +62,10 @@ class Sender:
         """Where a chat is now."""
         return next((new for new, first in reversed(self.memory.moved.items()) if first == key.chat), key.chat)
 
-    async def draft(self, key: SessionKey, text: str, draft: str, answers: int | None) -> str:
+    async def draft(self, key: SessionKey, text: str, draft: str, answers: MessageId | None) -> str:
         words = Words(text)
         if not draft:
-            return await self._new(key, words, self._quote(answers), None)
+            return await self._new(key, words, self._quote(key, answers), None)
         await self._edit(key, words, int(draft), None)
         return draft
 
@@ -95,7 +93,7 @@ class Sender:
             logger.warning("the channel's memory cannot be written: {}", exc)
 
     async def _step(self, part: Part, step: Step, *, first: bool) -> str:
-        quote = self._quote(self._answered(part)) if first else None
+        quote = self._quote(part.key, part.outbound.reply_to) if first and not part.index else None
         keyboard = _keyboard(part.buttons) if step.buttons else None
         match step:
             case Words():
@@ -105,16 +103,13 @@ class Sender:
             case Files():
                 return await self._files(part.key, step, quote, keyboard)
 
-    def _answered(self, part: Part) -> int | None:
-        """The message to quote."""
-        chat, message = self.chat(part.key), part.outbound.reply_to or ""
-        elsewhere = chat != part.key.chat and not message.startswith(f"{chat}{OTHER_CHAT}")
-        if part.index or elsewhere or not (self.quotes or chat.startswith("-")):
+    def _quote(self, key: SessionKey, message: MessageId | None) -> tg.ReplyParameters | None:
+        """The message that is answered, where it is to be quoted."""
+        chat, number = self.chat(key), number_of(message)
+        elsewhere = chat != key.chat and not (message or "").startswith(f"{chat}{OTHER_CHAT}")
+        if number is None or elsewhere or not (self.quotes or chat.startswith("-")):
             return None
-        return number_of(part.outbound.reply_to)
-
-    def _quote(self, number: int | None) -> tg.ReplyParameters | None:
-        return None if number is None else tg.ReplyParameters(number, allow_sending_without_reply=True)
+        return tg.ReplyParameters(number, allow_sending_without_reply=True)
 
     # --- text
 
@@ -151,18 +146,24 @@ class Sender:
     async def _files(
         self, key: SessionKey, step: Files, quote: tg.ReplyParameters | None, keyboard: tg.InlineKeyboardMarkup | None
     ) -> str:
-        """As what they are, else as documents, else as lines of text."""
+        """As what they are, else as documents, else as lines of text; one that is gone does not take the others with it."""
         try:
             return await self._upload(key, step, quote, keyboard)
         except (errors.BadRequest, OSError) as exc:
             reason = exc
+        there = tuple((sort, file) for sort, file in step.files if file.path != getattr(reason, "filename", None))
+        if there and there != step.files:
+            lines = [_unsent(file, reason) for one, file in step.files if (one, file) not in there]
+            return await self._files(
+                key, Files(there, "\n".join(filter(None, (step.caption, *lines))), step.buttons), quote, keyboard
+            )
         plainer = attrs.evolve(step, files=tuple(("document", file) for _, file in step.files))
         if plainer != step and isinstance(reason, errors.BadRequest):
             try:
                 return await self._upload(key, plainer, quote, keyboard)
             except (errors.BadRequest, OSError) as exc:
                 reason = exc
-        lines = [f"[{file.name} could not be sent: {_reason(reason)}]" for _, file in step.files]
+        lines = [_unsent(file, reason) for _, file in step.files]
         return await self._new(key, Words("\n".join(filter(None, (step.caption, *lines)))), quote, keyboard)
 
     async def _upload(
@@ -241,8 +242,9 @@ def _whole(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _reason(exc: errors.BadRequest | OSError) -> str:
-    return exc.message if isinstance(exc, errors.BadRequest) else exc.strerror or "it cannot be read"
+def _unsent(file: Attachment, exc: errors.BadRequest | OSError) -> str:
+    reason = exc.message if isinstance(exc, errors.BadRequest) else exc.strerror or "it cannot be read"
+    return f"[{file.name} could not be sent: {reason}]"
 
 
 def thread_of(key: SessionKey) -> int | None:

@@ -80,22 +80,37 @@ def numbered(raw: Json) -> int:
     return number
 
 
-def read(raw: Json, us: Us, open_file: OpenFile, first_chat: Callable[[str], str] = str) -> Heard | None:
-    """What an update says, None if it says nothing to us. first_chat: the chat that another one continues.
+def read(raw: Json, us: Us, open_file: OpenFile, first_chat: Callable[[str], str] = str, last_album: str = "") -> Heard | None:
+    """What an update says, None if it says nothing to us. first_chat: the chat that another one continues. last_album: of
+    what was read before.
 
     Raises: Unreadable.
     """
     try:
         update = tg.Update.de_json(dict(raw) if isinstance(raw, dict) else {})
-        if update.callback_query is not None:
-            return _press(update.callback_query, first_chat)
-        message = update.message or update.edited_message or update.channel_post or update.edited_channel_post
-        if message is None:
-            return None
-        edit = update.update_id if update.edited_message or update.edited_channel_post else None
-        return _Reading(message, us, open_file, first_chat, edit).heard()
+        return _checked(_read(update, us, open_file, first_chat, last_album))
     except (TypeError, ValueError, KeyError, AttributeError, LookupError, OverflowError, OSError, RuntimeError) as exc:
         raise Unreadable(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _read(update: tg.Update, us: Us, open_file: OpenFile, first_chat: Callable[[str], str], last_album: str) -> Heard | None:
+    if update.callback_query is not None:
+        return _press(update.callback_query, first_chat)
+    edited = update.edited_message or update.edited_channel_post
+    message = update.message or update.channel_post or edited
+    if message is None:
+        return None
+    later = edited is None and _album(message) != "" and _album(message) == last_album
+    return _Reading(message, us, open_file, first_chat, update.update_id if edited else 0, later).heard()
+
+
+def _checked(heard: Heard | None) -> Heard | None:
+    """Raises: TypeError for what should be text, and was passed on by the SDK as it came."""
+    if heard is not None and not all(
+        isinstance(one, str) for one in (heard.arrived.text, heard.arrived.album, *heard.arrived.names)
+    ):
+        raise TypeError("what should be text is none")
+    return heard
 
 
 def moved(raw: Json) -> tuple[str, str] | None:
@@ -144,51 +159,57 @@ class _Reading:
     us: Us
     open_file: OpenFile
     first_chat: Callable[[str], str]
-    edit: int | None
+    edit: int
+    """The number of the update that edits it; 0: none does."""
+    later: bool
+    """Of an album, and not its first: what it answers was said with that."""
 
     def heard(self) -> Heard | None:
-        message, sender = self.message, self._sender()
-        if sender is None or message.is_automatic_forward or (isinstance(sender, tg.User) and sender.is_bot):
-            return None
-        text, made = self._text(), self._made()
+        sender, text, made = self._sender(), self._text(), self._made()
         command = text.startswith("/") and not made
-        files = tuple(self._files(answered=self.edit is None and not command))
-        moves = self.edit is not None and message.location is not None
-        if moves or not (text or files) or (command and self._for_another(text)):
+        files = tuple(self._files(answered=not (self.edit or command or self.later)))
+        if sender is None or not (text or files) or self._moves() or (command and self._for_another(text)):
             return None
-        quoted, foreign = ("", False) if command else self._quoted()
-        edited = "[edited]" if self.edit is not None and not command else ""
+        quoted, foreign = ("", False) if command else self._quoted(sender)
+        before = (made if text else "",) if self.later else (quoted, made)
+        edited = "[edited]" if self.edit and not command else ""
         arrived = Arrived(
             self._id(),
-            self.first_chat(str(message.chat.id)),
+            self.first_chat(str(self.message.chat.id)),
             str(sender.id),
-            "\n".join(filter(None, (quoted, made, edited, text))),
-            message.date.timestamp(),
-            topic=_topic(message),
-            direct=message.chat.type == tg.Chat.PRIVATE,
+            "\n".join(filter(None, (*before, edited, text))),
+            self.message.date.timestamp(),
+            topic=_topic(self.message),
+            direct=self.message.chat.type == tg.Chat.PRIVATE,
             mentioned=self._for_us(text),
             names=_names(sender),
             files=files,
             tainted=bool(made) or foreign,
-            album=(message.media_group_id or "") if self.edit is None else "",
-            goes_on=self.edit is None and utf16_units(text) >= LONG,
+            album="" if self.edit else _album(self.message),
+            goes_on=not self.edit and utf16_units(text) >= LONG,
         )
-        content = "\n".join((text, *(file.file_unique_id for file, _, _ in _given(message))))
-        return Heard(arrived, edited=self.edit is not None, content=content)
+        content = "\n".join((text, *(file.file_unique_id for file, _, _ in _given(self.message))))
+        return Heard(arrived, edited=bool(self.edit), content=content)
 
     def _sender(self) -> tg.User | tg.Chat | None:
-        """A channel, or a group whose administrator hides, speaks for itself."""
-        return self.message.sender_chat or self.message.from_user
+        """A channel, or a group whose administrator hides, speaks for itself; other bots, and copies, are nobody."""
+        writer = self.message.sender_chat or self.message.from_user
+        return None if self.message.is_automatic_forward or (isinstance(writer, tg.User) and writer.is_bot) else writer
+
+    def _moves(self) -> bool:
+        """A place that is told of as it changes."""
+        return bool(self.edit) and self.message.location is not None
 
     def _id(self) -> MessageId:
         chat, number = str(self.message.chat.id), str(self.message.message_id)
         number = number if self.first_chat(chat) == chat else f"{chat}{OTHER_CHAT}{number}"
-        return MessageId(number if self.edit is None else f"{number}@{self.edit}")
+        return MessageId(f"{number}@{self.edit}" if self.edit else number)
 
     # --- what is said
 
     def _text(self) -> str:
-        """As written, without our name before it, with the addresses that links hide; else a line for what it is."""
+        """As written, without our name before it, with the addresses that links hide; else a line for what it is. Our name
+        alone is a message, too: it may answer one."""
         message = self.message
         written = message.text if message.text is not None else message.caption
         if written is None:
@@ -197,12 +218,10 @@ class _Reading:
         for entity in sorted(entities, key=lambda one: one.offset, reverse=True):
             if entity.type == tg.MessageEntity.TEXT_LINK and entity.url:
                 text = _insert(text, entity.offset + entity.length, f" ({entity.url})")
-        name = f"@{self.us.username}"
-        if text[: len(name)].lower() == name.lower() and not text[len(name) : len(name) + 1].isalnum():
-            text = text[len(name) :].lstrip(" ,:\n")
-        return text
+        ours = re.match(rf"@{self.us.username}\b[ ,:\n]*", text, re.IGNORECASE | re.ASCII)
+        return (text[ours.end() :] or text) if ours else text
 
-    def _quoted(self) -> tuple[str, bool]:
+    def _quoted(self, sender: tg.User | tg.Chat) -> tuple[str, bool]:
         """What it answers, in a line, and whether somebody else but we and the sender wrote that."""
         answered = self.message.reply_to_message
         if answered is not None and answered.forum_topic_created is not None:
@@ -212,14 +231,14 @@ class _Reading:
             said = said or answered.text or answered.caption or _line_for(answered)
         line = _BLANK.sub(" ", said).strip()
         line = line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
-        return (f"[in reply to: {line}]" if line else ""), self._is_foreign(answered, said)
+        return (f"[in reply to: {line}]" if line else ""), self._is_foreign(answered, said, sender)
 
-    def _is_foreign(self, answered: tg.Message | None, said: str) -> bool:
+    def _is_foreign(self, answered: tg.Message | None, said: str, sender: tg.User | tg.Chat) -> bool:
         if answered is None:
             return bool(said)  # quoted from another chat
-        sender, writer = self._sender(), answered.sender_chat or answered.from_user
-        known = {self.us.id, sender.id if sender is not None else 0}
-        return bool(said or any(_given(answered))) and (writer is None or writer.id not in known or _forwarded(answered))
+        writer = answered.sender_chat or answered.from_user
+        known = writer is not None and writer.id in (self.us.id, sender.id) and not _forwarded(answered)
+        return not known and bool(said or any(_given(answered)))
 
     def _made(self) -> str:
         """A line where somebody else has written it: so it is no command either, whoever passes it on."""
@@ -264,6 +283,10 @@ class _Reading:
 def _topic(message: tg.Message) -> str | None:
     """Telegram gives a thread to answers in ordinary groups, too."""
     return str(message.message_thread_id) if message.is_topic_message and message.message_thread_id else None
+
+
+def _album(message: tg.Message) -> str:
+    return message.media_group_id or ""
 
 
 def _names(sender: tg.User | tg.Chat) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ says only a plain path below it is taken. No model can aim there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -64,7 +65,7 @@ class Broken(errors.NetworkError):
 
 
 class Unavailable(errors.NetworkError):
-    """5xx: the server says that it did not do it."""
+    """5xx, or something before the server has answered for it: it was not done."""
 
 
 class NotFound(errors.BadRequest):
@@ -143,21 +144,26 @@ class Http(BaseRequest):
 
 def _check(status: int, body: bytes) -> None:
     """Raise what the SDK has no name for, or mistakes for something else."""
+    answer = _answer_of(body)
     match status:
-        case 401:
-            raise errors.InvalidToken("Unauthorized")
-        case 404:
-            raise NotFound(str(_answer_of(body).get("description") or "Not Found"))
         case 413:
             raise TooLarge("it is too large for Telegram")
-        case 429:
-            raise Flood(_retry_after(_answer_of(body)))
         case 504:
             raise Broken("no answer from Telegram (HTTP 504)")
         case code if code >= 500:
             raise Unavailable(f"Telegram is not available (HTTP {code})")
-        case code if code < 300 and "result" not in _answer_of(body):
+        case code if code < 300 and "result" not in answer:
             raise Broken("what came is no answer of Telegram")
+        case 429:
+            raise Flood(_retry_after(answer))
+        case code if code >= 300 and not answer:
+            raise Unavailable(
+                f"what answers is no Bot API server (HTTP {code}): look at channels.telegram.apiBase, and for a proxy"
+            )
+        case 401:
+            raise errors.InvalidToken("Unauthorized")
+        case 404:
+            raise NotFound(str(answer.get("description") or "Not Found"))
         case _:  # the SDK knows
             pass
 
@@ -192,7 +198,7 @@ class Bot(telegram.Bot):
 
     async def raw_updates(self, offset: int | None, seconds: float) -> list[Json]:
         """The updates from `offset` on, waited for so long. Raises: TelegramError."""
-        asked: dict[str, object] = {"offset": offset, "timeout": round(seconds), "allowed_updates": list(KINDS)}
+        asked: dict[str, object] = {"offset": offset, "timeout": math.ceil(seconds), "allowed_updates": list(KINDS)}
         found: Json = await self._post("getUpdates", asked)
         if not isinstance(found, list):
             raise Broken("what came is no list of updates")
@@ -243,7 +249,7 @@ def _client(config: TelegramConfig) -> httpx2.AsyncClient:
             proxy=config.proxy.reveal() or None,
             mounts=dict.fromkeys(LOOPBACK),
         )
-    except (ValueError, ImportError) as exc:
+    except (ValueError, ImportError, httpx2.InvalidURL) as exc:
         raise ChannelFailed("channels.telegram.proxy must be http://host:port or socks5://host:port", cause=Cause.CONFIG) from exc
 
 
