@@ -7,16 +7,11 @@ from nanobot.cli.findings import UNREAD, Facts, Finding, bad, ok, warn
 from nanobot.config.schema import EmailConfig
 from nanobot.journal import names
 
-APP_PASSWORDS = {
-    "gmail.com": "https://myaccount.google.com/apppasswords",
-    "yahoo.com": "https://login.yahoo.com/account/security",
-    "icloud.com": "https://account.apple.com",
-    "me.com": "https://account.apple.com",
-    "fastmail.com": "https://app.fastmail.com/settings/security",
-}
-"""Providers that refuse the password of the account, and where they make another."""
+GOOGLE = "https://myaccount.google.com/apppasswords"
 APP_PASSWORD_LETTERS = 16
-"""Of Google's, which are shown in groups of four."""
+"""Of Google's, which are shown in groups of four; the password of the account itself is refused there."""
+PORTS = {143: ("imapUseSsl", False), 993: ("imapUseSsl", True), 465: ("smtpUseSsl", True), 587: ("smtpUseSsl", False)}
+"""Whether it is encrypted from the first byte there."""
 NO_PASSWORDS = ("outlook.com", "hotmail.com", "live.com", "msn.com", "office365.com")
 """Providers that let programs in by OAuth only."""
 
@@ -32,7 +27,8 @@ def email(facts: Facts) -> Finding:
     if wrong := _wrong(config):
         return bad(wrong)
     if not config.authserv_id:
-        return bad(f"no sender is believed, all mail goes to quarantine: nanobot channels test email --to {config.imap_username}")
+        address = config.from_address or config.smtp_username or config.imap_username
+        return bad(f"no sender is believed, all mail goes to quarantine: nanobot channels test email --to {address}")
     if spelled := [entry for entry in config.allow_from if entry != entry.lower()]:
         return warn(f"addresses in allowFrom are compared in lower case, write {spelled[0].lower()} for {spelled[0]}")
     waiting = len(Quarantine(facts.places.data / "channels" / names.encode("email")).rows())
@@ -45,17 +41,17 @@ def _wrong(config: EmailConfig) -> str:
     host, password = config.imap_host.lower(), config.imap_password.reveal()
     if not (config.imap_host and config.imap_username and config.smtp_host and password):
         return "imapHost, imapUsername, imapPassword and smtpHost must be set in channels.email: nanobot guide email"
-    if any(host.endswith(name) for name in NO_PASSWORDS):
+    if any(f".{host}".endswith(f".{name}") for name in NO_PASSWORDS):
         return f"{config.imap_host} lets nobody in by password any more: use a mailbox of another provider, nanobot guide email"
-    page = next((page for name, page in APP_PASSWORDS.items() if host.endswith(name)), "")
     if "gmail" in host and not _is_app_password(password):
-        return f"imapPassword is no app password of Google (16 letters), and the account's own is refused: make one at {page}"
+        return f"imapPassword is no app password of Google (16 letters), and the account's own is refused: make one at {GOOGLE}"
     if config.smtp_username and not config.smtp_password:
         return "smtpPassword is not set; mostly it is the same as imapPassword"
-    if config.smtp_port == 465 and not config.smtp_use_ssl:
-        return 'port 465 is encrypted from the first byte: set "smtpUseSsl": true in channels.email'
-    if config.imap_port == 143 and config.imap_use_ssl:
-        return 'port 143 is not encrypted from the first byte: set "imapPort": 993, or "imapUseSsl": false for STARTTLS'
+    for port, encrypted in ((config.imap_port, config.imap_use_ssl), (config.smtp_port, config.smtp_use_ssl)):
+        key, right = PORTS.get(port, ("", encrypted))
+        if encrypted is not right:
+            said = "is" if right else "is not"
+            return f'port {port} {said} encrypted from the first byte: set "{key}": {str(right).lower()} in channels.email'
     return ""
 
 

@@ -52,8 +52,7 @@ def release(*ids: IdsArgument, config: ConfigOption = None) -> int:
     if not ids:
         return _which("release")
     store, folder = _store(config)
-    for id in ids:
-        store.release(id)
+    store.release(*ids)
     try:
         ask(folder, {"do": "restart_channel", "name": NAME}, RESTART_S)
         say("The channel was started again, and passes it on now.")
@@ -74,8 +73,8 @@ def drop(
     store, _ = _store(config)
     if every:
         store.clear()
-    for id in () if every else ids:
-        store.drop(id)
+    else:
+        store.drop(*ids)
     say("Forgotten. The mails stay in the mailbox.")
     return 0
 

@@ -4,63 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
 from nanobot.channels.email.channel import EmailChannel
-from nanobot.channels.email.quarantine import MOST, Quarantine
+from nanobot.channels.email.quarantine import MOST
 from nanobot.channels.port import ChannelFailed, NotTaken
-from nanobot.config.schema import EmailConfig, Secret
-from nanobot.messages import Attachment, Inbound, MessageId, Outbound, OutboundId, SessionKey
+from nanobot.config.schema import Secret
+from nanobot.messages import Attachment, Inbound, MessageId
 from nanobot.session import events as ev
 from nanobot.supervise.policy import Cause
-from tests.channels import mails
-from tests.channels.kit import Kit, running
-from tests.channels.mails import ANN, BOT, answer, mail, read, send, start, taken, until
-from tests.fakes.imap import Imap, imap_server
-from tests.fakes.smtp import Smtp, smtp_server
-
-KEY = SessionKey("email", ANN)
-
-
-@attrs.define
-class House:
-    imap: Imap
-    smtp: Smtp
-    kit: Kit
-    place: Path
-
-    def config(self, **more: object) -> EmailConfig:
-        plain = {"imap_use_ssl": False, "smtp_use_tls": False, "imap_host": "127.0.0.1", "smtp_host": "127.0.0.1"}
-        return mails.config(**{**plain, "imap_port": self.imap.port, "smtp_port": self.smtp.port, **more})
-
-    @property
-    def quarantine(self) -> Quarantine:
-        return Quarantine(self.place / "channels" / "email")
-
-    async def start(self, **more: object) -> EmailChannel:
-        seconds = {"idle_s": more.pop("idle_s")} if "idle_s" in more else {}
-        return await start(self.kit, self.config(**more), **seconds)  # type: ignore[arg-type]
-
-    async def again(self) -> None:
-        """The next life, when this one has ended."""
-        await self.kit.supervisor.ended.wait()
-        self.kit.up.clear()
-        self.kit.supervisor.again("email")
-        await until(lambda: self.kit.up)
-
-
-@asynccontextmanager
-async def house(place: Path) -> AsyncIterator[House]:
-    async with imap_server() as imap, smtp_server() as smtp, running(place) as kit:
-        yield House(imap, smtp, kit, place)
+from tests.channels.email_house import house, out, threads
+from tests.channels.mails import BOT, answer, mail, read, taken, until
 
 
 def nested(depth: int) -> bytes:
@@ -69,14 +28,6 @@ def nested(depth: int) -> bytes:
         body = f'Content-Type: multipart/mixed; boundary="b{level}"\r\n\r\n--b{level}\r\n{body}\r\n--b{level}--'
     kind, _, rest = body.partition("\r\n\r\n")
     return mail(rest, subject="", Content_Type=kind.partition(": ")[2])
-
-
-def threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("email")]
-
-
-async def out(house: House, text: str = "hi", **more: Any) -> ev.Event:
-    return await send(house.kit, KEY, Outbound(OutboundId("o1"), text, 0.0, **more))
 
 
 # --- the way in
@@ -256,7 +207,9 @@ async def test_who_writes_too_much_waits_unread(tmp_path: Path) -> None:
     ("command", "fault", "end", "taken"),
     [
         ("CONNECT", "421 4.3.2 shutting down", ev.SendFailed, 0),
-        ("CONNECT", "554 5.7.1 blocked", ev.SendRefused, 0),
+        ("CONNECT", "554 5.7.1 blocked", ev.SendFailed, 0),
+        ("EHLO", "550 5.7.1 who are you", ev.SendFailed, 0),
+        ("AUTH", "554 5.7.0 too many attempts", ev.SendFailed, 0),
         ("CONNECT", "garbage", ev.SendFailed, 0),
         ("EHLO", "close", ev.SendFailed, 0),
         ("AUTH", "454 4.7.0 temporary failure", ev.SendFailed, 0),
@@ -304,6 +257,15 @@ async def test_a_send_that_takes_too_long_is_unknown_and_the_next_one_goes(
         assert isinstance(await out(at), ev.SendUnknown)
         assert isinstance(await out(at), ev.PartDelivered)
         assert len(at.smtp.taken) == 1
+
+
+async def test_what_was_taken_is_not_sent_again_for_how_the_server_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanobot.channels.runner.SEND_S", 0.5)
+    async with house(tmp_path) as at:
+        await at.start()
+        await until(lambda: at.smtp.served)
+        at.smtp.faults.append(("QUIT", "half-open"))
+        assert isinstance(await out(at), ev.PartDelivered)
 
 
 async def test_a_password_that_is_refused_in_mid_life_parks(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nanobot.channels.email.mime import split
+from nanobot.channels.email.mime import HEADER_BYTES, split
 from nanobot.channels.email.trust import Verdict, judge, sender
 
 OURS = "mx.example.net"
@@ -64,6 +64,8 @@ def test_believed(results: str) -> None:
             [f"{OURS}; spf=fail (x) y; dmarc=pass header.from=example.org) smtp.mailfrom=evil.example"],
             "cannot be read|nothing|failed",
         ),
+        ([f"{OURS}; dkim=pass header.d=example.co.uk.example.org"], "nothing proves"),
+        ([f'{OURS}; spf=pass (of "x) ; dmarc=pass header.from=example.org ("@evil.example) smtp.mailfrom=evil.example'], "read"),
         ([f"{OURS}; spf=fail (dmarc=pass header.from=example.org"], "a text that cannot be read"),
         ([f'{OURS}; spf=fail reason="dmarc=pass; dmarc=pass header.from=example.org'], "a text that cannot be read"),
         ([f"{OURS}; " + "x=y; " * 3000 + "dmarc=pass header.from=example.org"], "a text that cannot be read"),
@@ -71,6 +73,12 @@ def test_believed(results: str) -> None:
 )
 def test_not_believed(results: list[str], why: str) -> None:
     assert re.search(why, verdict(*results).why)
+
+
+@pytest.mark.parametrize("method", ["dkim=pass header.d", "spf=pass smtp.mailfrom"])
+def test_who_may_send_for_a_domain_may_not_for_those_below_it(method: str) -> None:
+    """Hosts give mailboxes to all in the domain that their customers' domains are below."""
+    assert not verdict(f"{OURS}; {method}=hosting.example", sender="ann@customer.hosting.example").believed
 
 
 def test_without_a_name_of_our_server_nobody_is_believed_and_it_can_be_learned() -> None:
@@ -115,3 +123,26 @@ def test_a_from_has_one_reading_or_none(field: str, address: str) -> None:
 
 def test_two_from_are_none() -> None:
     assert sender(split(b"From: ann@example.org\r\nFROM : boss@bank.example\r\n\r\n")[0]) == ""
+
+
+PASSED = f"Authentication-Results: {OURS}; dmarc=pass header.from=example.org\r\nFrom: ann@example.org\r\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "believed"),
+    [
+        ("", True),
+        ("X: y\r\n" * 900, True),
+        ("X: y\r\n" * 1100, False),
+        ("X: y\r\n z\r\n" * 20_000, False),
+        ("X: " + "y" * 300_000 + "\r\n", False),
+        ("no field\r\n", False),
+        (">From ann Mon Jan 5 10:00:00 2026\r\n", False),
+        ("\r\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("end", ["\r\n", ""])
+def test_a_header_is_believed_only_if_all_of_it_was_read(more: str, believed: bool, end: str) -> None:
+    """Below what we read there may be another From: the one that was signed, and checked."""
+    header, _ = split((PASSED + more + end).encode()[:HEADER_BYTES])
+    assert judge(header, OURS).believed is believed

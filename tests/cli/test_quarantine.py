@@ -49,6 +49,13 @@ def test_release(nanobot: CommandLine, store: Quarantine, running: bool) -> None
     assert [row.released for row in store.rows()] == [True, False]
 
 
+@pytest.mark.parametrize("command", ["release", "drop"])
+def test_of_several_mails_all_or_none_are_changed(nanobot: CommandLine, store: Quarantine, command: str) -> None:
+    ended = nanobot("channels", "quarantine", command, "ab12cd34", "ffffffff")
+    assert (ended.code, "no mail ffffffff" in ended.err) == (1, True)
+    assert [row.released for row in store.rows()] == [False, False]
+
+
 def test_drop(nanobot: CommandLine, store: Quarantine) -> None:
     assert nanobot("channels", "quarantine", "drop").code == 2
     assert nanobot("channels", "quarantine", "drop", "00000000").code == 0

@@ -8,6 +8,7 @@ connection there is.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -42,6 +43,12 @@ class Imap:
     read_only: bool = False
     quiet: bool = False
     """It does not tell of news."""
+    noisy: bool = False
+    """It tells of them in every answer, when there are none."""
+    refused: set[int] = attrs.field(factory=set)
+    """Mails that it refuses to hand out."""
+    commands: Counter[str] = attrs.field(factory=Counter)
+    """How often each came."""
     faults: list[tuple[str, str]] = attrs.field(factory=list)
     """Command and what becomes of it: see `_misbehave`."""
     logins: int = 0
@@ -144,9 +151,12 @@ class _Connection:
             name, _, words = rest.decode("utf-8", "replace").partition(" ")
             if name.upper() == "UID":
                 name, _, words = words.partition(" ")
+            self.server.commands[name.upper()] += 1
             fault = self._fault("BODY" if "BODY.PEEK[]" in words else name.upper())
             if fault.startswith("no "):
                 await self.say(tag + b" NO " + fault[3:].encode())
+            elif name.upper() == "FETCH" and any(mail.uid in self.server.refused for mail in self._of(words.partition(" ")[0])):
+                await self.say(tag + b" NO [SERVERBUG] Internal error occurred.")
             elif fault == "lost answer":
                 await self.run(name.upper(), words)
                 raise Lost
@@ -157,7 +167,7 @@ class _Connection:
                 await self.say(*answer, *self._news(), tag + b" OK done.")
 
     def _news(self) -> list[bytes]:
-        if self.server.quiet or len(self.server.mails) <= self.told:
+        if not self.server.noisy and (self.server.quiet or len(self.server.mails) <= self.told):
             return []
         self.told = len(self.server.mails)
         return [b"* %d EXISTS" % self.told]
@@ -201,7 +211,8 @@ class _Connection:
         if words == "UNSEEN":
             return self.server.unseen
         if found := re.fullmatch(r'HEADER Message-ID "(.*)"', words):
-            return [mail.uid for mail in self.server.mails if found[1].encode() in mail.raw]
+            wanted = re.sub(r"\\(.)", r"\1", found[1])
+            return [mail.uid for mail in self.server.mails if wanted.encode() in mail.raw]
         return [mail.uid for mail in self.server.mails]
 
     def _fetch(self, words: str) -> list[bytes]:

@@ -14,7 +14,6 @@ decided in reader.py; a mail of ours is made in compose.py.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +22,12 @@ import attrs
 import trio
 from loguru import logger
 
-from nanobot.channels.email import letter, mime, trust
+from nanobot.channels.email import letter, trust
 from nanobot.channels.email.compose import SUBJECT, Letter, composed, subject_of
 from nanobot.channels.email.heads import Heads
 from nanobot.channels.email.imap import Mailbox
 from nanobot.channels.email.mime import File
+from nanobot.channels.email.probe import Probe
 from nanobot.channels.email.quarantine import Quarantine
 from nanobot.channels.email.rates import Rates
 from nanobot.channels.email.reader import Reader
@@ -57,11 +57,6 @@ PROOF_SLACK_S = 150.0
 CONNECT_S = 30.0
 FILES_BYTES = 25_000_000
 """Of all files of a mail of ours; receivers that take more are few."""
-CHECKS = 20
-"""Mails that a probe looks at for the name of our server."""
-PROBE_S = 60.0
-"""Seconds that a probe waits for its own mail."""
-PROBE_EVERY_S = 1.0
 
 _rates: dict[Path, Rates] = {}
 """By the channel's folder: they outlive its lives."""
@@ -242,7 +237,7 @@ class EmailChannel:
     # --- a look from outside
 
     async def probe(self, folder: Path, to: str) -> tuple[str, ...]:
-        """See port.Probes. A mail to our own address shows which name our server puts in Authentication-Results."""
+        """See port.Probes."""
         self._check_config()
         reader, self._writer = BlockingWorker("email imap", stop=self._shut), BlockingWorker("email smtp", stop=self._shut)
         lines: list[str] = []
@@ -250,7 +245,8 @@ class EmailChannel:
             async with trio.open_nursery() as nursery:
                 await nursery.start(reader.run)
                 await nursery.start(self._writer.run)
-                lines += await self._looked(reader, folder, to)
+                mailbox = await self._opened(reader)
+                lines += await Probe(self.config, self.address, self.own, mailbox, reader, self._at_smtp).look(folder, to)
                 nursery.cancel_scope.cancel()
         except* (Broken, OSError) as group:
             raise ChannelFailed(_first(group)) from group
@@ -260,76 +256,6 @@ class EmailChannel:
             self._writer = None
             self._close()
         return tuple(lines)
-
-    async def _looked(self, worker: BlockingWorker, folder: Path, to: str) -> list[str]:
-        config = self.config
-        mailbox = await self._opened(worker)
-        unseen = await worker.call(mailbox.unseen)
-        told = "it tells of news (IDLE)" if mailbox.can_idle else f"it is asked every {config.poll_interval_seconds:g} s"
-        lines = [f"{config.imap_host}: logged in as {config.imap_username}, {config.imap_mailbox}: {len(unseen)} unread; {told}"]
-        if mailbox.read_only:
-            lines.append(f"{config.imap_mailbox} is read-only: mails cannot be marked as read, so that is kept here")
-        await self._at_smtp(lambda courier: courier.check())
-        lines.append(f"{config.smtp_host}: logged in, mail is sent from {self.address}")
-        if quarantined := Quarantine(folder).rows():
-            lines.append(f"{len(quarantined)} mails were not passed on: nanobot channels quarantine list")
-        if to:
-            return [*lines, *await self._sent(worker, mailbox, to)]
-        return [*lines, *await self._believed(worker, mailbox)]
-
-    async def _believed(self, worker: BlockingWorker, mailbox: Mailbox) -> list[str]:
-        """What of the newest mails is believed."""
-        if not self.config.authserv_id:
-            return [
-                "authservId is not set, so no sender is believed and all mail goes to quarantine. Find it out: "
-                f"nanobot channels test email --to {self.address}"
-            ]
-        uids = await worker.call(mailbox.newest, CHECKS)
-        envelopes = await worker.call(mailbox.envelopes, uids) if uids else []
-        verdicts = [trust.judge(mime.split(one.header)[0], self.config.authserv_id) for one in envelopes]
-        named = sum(verdict.found == self.config.authserv_id.lower() for verdict in verdicts)
-        believed = sum(verdict.believed for verdict in verdicts)
-        name, count = self.config.authserv_id, len(verdicts)
-        text = f"of the newest {count} mails, {named} bear {name}, and the senders of {believed} are proven"
-        return [text]
-
-    async def _sent(self, worker: BlockingWorker, mailbox: Mailbox, to: str) -> list[str]:
-        """Send a mail; where it is to ourselves, wait for it and say what our server wrote on it."""
-        key = f"probe {to} {trio.current_time()}"
-        mail = Letter(
-            letter.our_id(None, key, self.address.rpartition("@")[2]),
-            self.address,
-            to,
-            time.time(),
-            "A test of your assistant",
-            "This mail was sent by: nanobot channels test email",
-        )
-        if trust.plain_address(to) != to.lower():
-            raise SendRefused(f"{to!r} is no address that mail can be sent to")
-        await self._at_smtp(lambda courier: courier.deliver(self.address, to, composed(mail)))
-        lines = [f"a mail was sent to {to}"]
-        if to.lower() in self.own:
-            lines.append(await self._learned(worker, mailbox, mail.id))
-        return lines
-
-    async def _learned(self, worker: BlockingWorker, mailbox: Mailbox, message_id: str) -> str:
-        with trio.move_on_after(PROBE_S):
-            while True:
-                await worker.call(mailbox.check)
-                if uids := await worker.call(mailbox.with_id, message_id):
-                    break
-                await trio.sleep(PROBE_EVERY_S)
-            [envelope] = await worker.call(mailbox.envelopes, uids[:1])
-            found = trust.judge(mime.split(envelope.header)[0], "").found
-            if not found:
-                return (
-                    "it came back without an Authentication-Results: our server does not say whose mail is real, or not of "
-                    "mail to itself. Have a mail sent from elsewhere and look at its header: nanobot guide email"
-                )
-            if found == self.config.authserv_id.lower():
-                return f"it came back, and bears {found}, which is channels.email.authservId"
-            return f'it came back, and bears the name {found}. Believe it: "channels": {{"email": {{"authservId": "{found}"}}}}'
-        return f"it did not come back to {self.config.imap_mailbox} within {PROBE_S:g} s"
 
 
 def _files(part: Part) -> tuple[File, ...]:

@@ -32,8 +32,18 @@ _UID = re.compile(rb"\bUID (\d{1,10})\b", re.IGNORECASE)
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,12})\b", re.IGNORECASE)
 _LITERAL = re.compile(rb"\{\d+\}\r\n$")
 _NEWS = re.compile(rb"\* \d+ (EXISTS|RECENT|EXPUNGE|FETCH)\b", re.IGNORECASE)
-_PASSING = re.compile(r"UNAVAILABLE|INUSE|LIMIT|CONTACTADMIN|SERVERBUG|temporar|try again|too many|simultaneous", re.IGNORECASE)
+_PASSING = re.compile(r"UNAVAILABLE|INUSE|LIMIT|CONTACTADMIN|temporar|try again|too many|simultaneous|throttle", re.IGNORECASE)
+_BUG = "SERVERBUG"
+"""Of a login or a mailbox it passes; a mail that a server stumbles over, it stumbles over for ever."""
 _WRONG = re.compile(r"AUTHENTICATIONFAILED|AUTHORIZATIONFAILED|invalid credentials|incorrect", re.IGNORECASE)
+
+
+class Refused(Broken):
+    """It answered with NO or BAD, and is otherwise well."""
+
+    def __init__(self, host: str, said: str) -> None:
+        self.passes = _PASSING.search(said) is not None
+        super().__init__(f"{host} refuses: {said}")
 
 
 @attrs.frozen
@@ -43,6 +53,7 @@ class Envelope:
     uid: int
     size: int
     header: bytes
+    """Empty: the server does not hand it out."""
 
 
 class _Client(imaplib.IMAP4):
@@ -153,7 +164,7 @@ class Mailbox:
             raise
         except imaplib.IMAP4.error as error:
             said = _said(error)
-            if _PASSING.search(said) and not _WRONG.search(said):
+            if (_BUG in said or _PASSING.search(said)) and not _WRONG.search(said):
                 raise Broken(f"{self.line.host} does not let us in now: {said}") from error
             text = f"{self.line.host} refuses imapUsername and imapPassword: {said}. Many providers want an app password"
             raise ChannelFailed(f"{text}: nanobot guide email", cause=Cause.AUTH) from error
@@ -161,10 +172,12 @@ class Mailbox:
     def _select(self) -> None:
         name = self.config.imap_mailbox
         try:
-            self._ask(lambda: self._client.select(quoted(name)))
+            self._ask(lambda: self._client.select(quoted(in_utf7(name))))
         except imaplib.IMAP4.readonly:
             self.read_only = True
-        except Broken as error:
+        except Refused as error:
+            if error.passes or _BUG in str(error):
+                raise
             raise ChannelFailed(f"channels.email.imapMailbox: {error}", cause=Cause.CONFIG) from error
         [said] = self._client.response("UIDVALIDITY")[1][-1:]
         self.uid_validity = int(said) if isinstance(said, bytes) else 0
@@ -193,7 +206,13 @@ class Mailbox:
         """Of those of them that are still there."""
         with self._translated():
             wanted = f"(UID RFC822.SIZE BODY.PEEK[HEADER]<0.{HEADER_BYTES}>)"
-            answer = self._ask(lambda: self._client.uid("FETCH", _set(uids), wanted))
+            try:
+                answer = self._ask(lambda: self._client.uid("FETCH", _set(uids), wanted))
+            except Refused as error:
+                if error.passes:
+                    raise
+                # it may be one of them that it stumbles over
+                return [one for uid in uids for one in self.envelopes([uid])] if len(uids) > 1 else [Envelope(uids[0], 0, b"")]
             return [Envelope(uid, size, data) for uid, size, data in _fetched(answer) if uid in uids]
 
     def content(self, uid: int, most: int) -> bytes | None:
@@ -201,7 +220,9 @@ class Mailbox:
         with self._translated():
             try:
                 answer = self._ask(lambda: self._client.uid("FETCH", str(uid), f"(UID BODY.PEEK[]<0.{most}>)"))
-            except Broken:
+            except Refused as error:
+                if error.passes:
+                    raise
                 return None
             return next((data[:most] for found, _, data in _fetched(answer) if found == uid), None)
 
@@ -226,6 +247,8 @@ class Mailbox:
             self._client.budget = COMMAND_BYTES
             self._client.send(tag + b" IDLE\r\n")
             news = self._until(tag, b"+", alive)
+            if not self.can_idle:
+                return True
             end = time.monotonic() + seconds
             while not news and (left := end - time.monotonic()) > 0 and self._client.waiting(left):
                 news = self._heard(self._client.readline(), alive)
@@ -233,12 +256,13 @@ class Mailbox:
             return self._until(tag, tag, alive) or news
 
     def _until(self, tag: bytes, end: bytes, alive: Callable[[], object]) -> bool:
-        """Read until a line that begins so; whether there were news before it."""
+        """Read until a line that begins so; whether there were news before it. Who refuses to idle is not asked to again."""
         news = False
         while True:
             line = self._client.readline()
             if line.startswith(tag) and not re.match(rb"\S+ OK\b", line, re.IGNORECASE):
-                raise Broken(f"{self.line.host} refuses to idle: {_said(line)}")
+                self.can_idle = False
+                return True
             news = self._heard(line, alive) or news
             if line.startswith(end):
                 return news
@@ -260,7 +284,7 @@ class Mailbox:
         kind, data = command()
         self._news = self._news or "EXISTS" in self._client.untagged_responses
         if kind != "OK":
-            raise Broken(f"{self.line.host} refuses: {_said(data[-1] if data else '')}")
+            raise Refused(self.line.host, _said(data[-1] if data else ""))
         return list(data)
 
     @contextmanager
@@ -278,10 +302,14 @@ class Mailbox:
             raise Broken(f"{self.line.host} says what is no IMAP ({type(error).__name__})") from error
 
 
-def quoted(name: str) -> str:
-    """A quoted word; what is not ASCII as RFC 3501 writes names of mailboxes."""
-    coded = re.sub(r"[^\x20-\x7e]+", lambda found: f"&{_utf7(found[0])}-", name.replace("&", "&-"))
-    return '"' + coded.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def quoted(text: str) -> str:
+    """A word in quotes; `text`: printable ASCII."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def in_utf7(name: str) -> str:
+    """The name of a mailbox as RFC 3501 writes what is not ASCII."""
+    return re.sub(r"[^\x20-\x7e]+", lambda found: f"&{_utf7(found[0])}-", name.replace("&", "&-"))
 
 
 def _utf7(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+import string
 from collections.abc import Iterator
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -32,8 +33,10 @@ TEXT_CHARS = 1_000_000
 CHARSETS = re.compile(r"utf-(8|16|32).*|ascii|iso8859-\d+|cp\d+|gb\w+|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|koi8-\w|mac-\w+")
 """Of Python's codecs those that mail is written in; others do strange or slow things."""
 SIGNATURES = frozenset(["application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"])
+_NO_BASE64 = bytes(set(range(256)) - set(string.ascii_letters.encode() + string.digits.encode() + b"+/"))
 _KIND = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,60}/[a-z0-9][a-z0-9.+_-]{0,80}")
-_END_OF_HEADER = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
+_NO_HEADER = re.compile(rb"(?:\r?\n){1,2}")
 _REST_OF_BOUNDARY = re.compile(rb"(--)?[ \t]{0,100}(?:\r?\n|\Z)")
 _FIELD = re.compile(r"([!-9;-~]{1,100})[ \t]*:[ \t]*(.*)", re.DOTALL)
 _PARAMETER = re.compile(r""";\s*([^\s=;"]{1,60})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)""", re.DOTALL)
@@ -45,6 +48,8 @@ class Header:
     """The fields of a header in their order, names in lower case, values unfolded and not decoded."""
 
     fields: tuple[tuple[str, str], ...] = ()
+    clear: bool = True
+    """All of it was read, and all of it is fields: nobody can read another one out of it."""
 
     def all(self, name: str) -> tuple[str, ...]:
         return tuple(value for found, value in self.fields if found == name)
@@ -101,9 +106,33 @@ class Mail:
         return self._parts <= MOST_PARTS
 
 
+@attrs.frozen
+class _Piece:
+    """A part of a mail where it stands: parts in parts are as many copies of the mail otherwise."""
+
+    raw: bytes
+    begin: int
+    end: int
+
+    @property
+    def data(self) -> bytes:
+        return self.raw[self.begin : self.end]
+
+    def split(self) -> tuple[Header, _Piece]:
+        """Header and body."""
+        none = _NO_HEADER.match(self.raw, self.begin, self.end)
+        most = min(self.end, self.begin + HEADER_BYTES)
+        found = none or _END_OF_HEADER.search(self.raw, self.begin, most)
+        if found is not None:
+            return _header(self.raw[self.begin : found.start()]), attrs.evolve(self, begin=found.end())
+        header = _header(self.raw[self.begin : most])
+        cut = most - self.begin == HEADER_BYTES
+        return attrs.evolve(header, clear=header.clear and not cut), attrs.evolve(self, begin=self.end)
+
+
 def parsed(raw: bytes, *, cut: bool = False) -> Mail:
     """A whole mail, or the beginning of one (`cut`)."""
-    header, body = split(raw)
+    header, body = _Piece(raw, 0, len(raw)).split()
     mail = Mail(header)
     _walk(mail, header, body, 0)
     if cut:
@@ -114,22 +143,23 @@ def parsed(raw: bytes, *, cut: bool = False) -> Mail:
 
 def split(raw: bytes) -> tuple[Header, bytes]:
     """Header and body."""
-    end = _END_OF_HEADER.search(raw, 0, HEADER_BYTES)
-    if end is None:
-        return _header(raw[:HEADER_BYTES]), b""
-    return _header(raw[: end.start()]), raw[end.end() :]
+    header, body = _Piece(raw, 0, len(raw)).split()
+    return header, body.data
 
 
 def _header(block: bytes) -> Header:
     fields: list[tuple[str, list[str]]] = []
-    for line in _text(block).replace("\r\n", "\n").split("\n"):
+    clear = True
+    for line in _text(block).replace("\r\n", "\n").removesuffix("\n").split("\n"):
         if line[:1] in (" ", "\t") and fields:
             fields[-1][1].append(line.strip("\r"))
-        elif match := _FIELD.fullmatch(line):
+        elif (match := _FIELD.fullmatch(line)) and len(fields) < MOST_FIELDS:
+            fields.append((match[1].lower(), [match[2].strip("\r")]))
+        else:
+            clear = clear and not line
             if len(fields) == MOST_FIELDS:
                 break
-            fields.append((match[1].lower(), [match[2].strip("\r")]))
-    return Header(tuple((name, "".join(lines).strip()) for name, lines in fields))
+    return Header(tuple((name, "".join(lines).strip()) for name, lines in fields), clear)
 
 
 def _text(data: bytes) -> str:
@@ -142,7 +172,7 @@ def _text(data: bytes) -> str:
 # --- the parts
 
 
-def _walk(mail: Mail, header: Header, body: bytes, depth: int) -> None:
+def _walk(mail: Mail, header: Header, body: _Piece, depth: int) -> None:
     if not mail.count():
         mail.note(f"it has more than {MOST_PARTS} parts, the rest was not read")
         return
@@ -152,52 +182,57 @@ def _walk(mail: Mail, header: Header, body: bytes, depth: int) -> None:
     kind, parameters = parameters_of(header.get("content-type"))
     kind = kind if _KIND.fullmatch(kind) else "text/plain" if not kind else "application/octet-stream"
     boundary = parameters.get("boundary", "")
-    if kind.startswith("multipart/") and not boundary:
-        kind = "text/plain"
-    if kind.startswith("multipart/"):
-        for part in _parts(body, boundary):
-            _walk(mail, *split(part), depth + 1)
-    elif kind in ("message/rfc822", "message/global"):
+    parts = list(_parts(body, boundary)) if kind.startswith("multipart/") and boundary else []
+    for part in parts:
+        _walk(mail, *part.split(), depth + 1)
+    if kind in ("message/rfc822", "message/global"):
         _enter(mail, _transfer(header, body), depth)
-    elif kind not in SIGNATURES:
-        _leaf(mail, header, kind, parameters, body)
+    elif not parts and kind not in SIGNATURES:
+        _leaf(mail, header, "text/plain" if kind.startswith("multipart/") else kind, parameters, body)
 
 
-def _parts(body: bytes, boundary: str) -> Iterator[bytes]:
+def _parts(body: _Piece, boundary: str) -> Iterator[_Piece]:
     """What lies between the lines of the boundary, and after the last one where the end is missing."""
-    mark, begin, at = b"--" + boundary.encode("utf-8", "replace"), -1, 0
+    mark, begin, at = b"--" + boundary.encode("utf-8", "replace"), -1, body.begin
     for _ in range(MOST_PARTS + 1):
-        at, end, last = _line_of(body, mark, at)
+        at, after, last = _line_of(body, mark, at)
         if begin >= 0:
-            yield body[begin:at].removesuffix(b"\n").removesuffix(b"\r")
-        begin, at = end, end
+            yield _Piece(body.raw, begin, _end_of_text(body.raw, begin, at))
+        begin, at = after, after
         if last:
             return
 
 
-def _line_of(body: bytes, mark: bytes, at: int) -> tuple[int, int, bool]:
+def _end_of_text(raw: bytes, begin: int, end: int) -> int:
+    """Without the end of its last line, which belongs to the boundary."""
+    end -= raw.endswith(b"\n", begin, end)
+    return end - raw.endswith(b"\r", begin, end)
+
+
+def _line_of(body: _Piece, mark: bytes, at: int) -> tuple[int, int, bool]:
     """Where the next line of the boundary begins and ends, and whether none comes after it."""
-    found = 0 if at == 0 and body.startswith(mark) else body.find(b"\n" + mark, max(0, at - 1)) + 1 or -1
+    raw, end = body.raw, body.end
+    found = at if raw.startswith(mark, at, end) else raw.find(b"\n" + mark, at, end) + 1 or -1
     for _ in range(MOST_NEAR):
         if found < 0:
             break
-        rest = _REST_OF_BOUNDARY.match(body, found + len(mark))
+        rest = _REST_OF_BOUNDARY.match(raw, found + len(mark), end)
         if rest is not None:
             return found, rest.end(), rest[1] is not None
-        found = body.find(b"\n" + mark, found) + 1 or -1
-    return len(body), len(body), True
+        found = raw.find(b"\n" + mark, found, end) + 1 or -1
+    return end, end, True
 
 
 def _enter(mail: Mail, raw: bytes, depth: int) -> None:
     """A mail in the mail: who wrote what when, then its own parts."""
-    header, body = split(raw)
+    header, body = _Piece(raw, 0, len(raw)).split()
     mail.holds_others = True
     shown = [f"{name.title()}: {header.shown(name)}" for name in ("from", "to", "date", "subject") if header.get(name)]
     mail.take("text/plain", "\n".join(["", "---------- Forwarded message ----------", *shown, ""]))
     _walk(mail, header, body, depth + 1)
 
 
-def _leaf(mail: Mail, header: Header, kind: str, parameters: dict[str, str], body: bytes) -> None:
+def _leaf(mail: Mail, header: Header, kind: str, parameters: dict[str, str], body: _Piece) -> None:
     disposition, about = parameters_of(header.get("content-disposition"))
     name = decoded(about.get("filename", "") or parameters.get("name", ""))
     data = _transfer(header, body)
@@ -210,21 +245,21 @@ def _leaf(mail: Mail, header: Header, kind: str, parameters: dict[str, str], bod
 _SUFFIXES = {"text/calendar": ".ics", "image/png": ".png", "image/jpeg": ".jpg", "application/pdf": ".pdf", "text/html": ".html"}
 
 
-def _transfer(header: Header, body: bytes) -> bytes:
+def _transfer(header: Header, body: _Piece) -> bytes:
     match header.get("content-transfer-encoding").lower():
         case "base64":
-            return _base64(body)
+            return _base64(body.data)
         case "quoted-printable":
-            return binascii.a2b_qp(body)
+            return binascii.a2b_qp(body.data)
         case _:
-            return body
+            return body.data
 
 
 def _base64(body: bytes) -> bytes:
     try:
         return binascii.a2b_base64(body)
     except binascii.Error:  # padding that is missing, or stands in the middle
-        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
+        letters = body.translate(None, _NO_BASE64)
         whole = letters[: len(letters) - len(letters) % 4]
         rest = letters[len(whole) :]
         return binascii.a2b_base64(whole + (rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""))

@@ -75,29 +75,17 @@ class Quarantine:
         """On disk when it returns; a row that is there already stays as it is. Raises: OSError."""
         self._change(lambda known: (*known, *(row for row in rows if row.id not in {one.id for one in known})))
 
-    def release(self, id: str) -> Row:
-        """Raises: NotListed, OSError."""
-        return self._one(id, lambda row: attrs.evolve(row, released=True))
+    def release(self, *ids: str) -> None:
+        """All of them, or none. Raises: NotListed, OSError."""
+        self._change(lambda known: [attrs.evolve(row, released=row.released or row.id in ids) for row in _with_all(known, ids)])
 
-    def drop(self, id: str) -> Row:
-        """Forget a row. Raises: NotListed, OSError."""
-        return self._one(id, lambda _row: None)
+    def drop(self, *ids: str) -> None:
+        """Forget them, all or none. Raises: NotListed, OSError."""
+        self._change(lambda known: [row for row in _with_all(known, ids) if row.id not in ids])
 
     def clear(self) -> None:
         """Forget all. Raises: OSError."""
         self._change(lambda _known: ())
-
-    def _one(self, id: str, change: Callable[[Row], Row | None]) -> Row:
-        found: list[Row] = []
-
-        def changed(known: Sequence[Row]) -> Sequence[Row]:
-            found.extend(row for row in known if row.id == id)
-            return [new for row in known if (new := change(row) if row.id == id else row) is not None]
-
-        self._change(changed)
-        if not found:
-            raise NotListed(id)
-        return found[0]
 
     def _change(self, change: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
         made(self.folder)
@@ -107,6 +95,14 @@ class Quarantine:
             if rows != known:
                 data = [attrs.asdict(row) for row in rows]
                 replace(self.folder / FILE_NAME, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def _with_all(known: Sequence[Row], ids: Sequence[str]) -> Sequence[Row]:
+    """`known`, if all of these are in it. Raises: NotListed."""
+    for id in ids:
+        if id not in {row.id for row in known}:
+            raise NotListed(id)
+    return known
 
 
 @contextmanager

@@ -8,6 +8,8 @@ as read after `port.deliver` has returned; if that mark is lost, the mail comes 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +25,7 @@ from nanobot.channels.email.heads import Head, Heads
 from nanobot.channels.email.imap import Envelope, Mailbox
 from nanobot.channels.email.letter import Thread
 from nanobot.channels.email.mime import Header, Mail
-from nanobot.channels.email.quarantine import Quarantine, Row, id_of
+from nanobot.channels.email.quarantine import NotListed, Quarantine, Row, id_of
 from nanobot.channels.email.rates import Rates
 from nanobot.channels.email.seen import Seen
 from nanobot.channels.email.wire import Broken
@@ -41,8 +43,14 @@ CUT_BYTES = 1_000_000
 COMMAND_S = 60.0
 FETCH_S = 180.0
 """Seconds for a whole mail: 36 MB at 1.6 Mbit/s."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TRY_AGAIN_S = 30.0
 """Seconds after which a mail that could not be stored is offered again."""
+CALM_S = 1.0
+"""Seconds between two looks at what tells of news without end and has none."""
+MOST_EMPTY = 10
+"""Looks in a row, each within `CALM_S`, that found nothing: a person who sorts the mailbox makes some."""
+NOT_HANDED_OUT = "our server lists it and does not hand it out"
 CHUNK = 256 * 1024
 
 T = TypeVar("T")
@@ -73,33 +81,40 @@ class Reader:
         self._seen = Seen(self.port.folder, self.mailbox.uid_validity, keeps)
         await trio.to_thread.run_sync(self._seen.load)
         await self._take_released()
+        empty = 0
         while True:
-            wait_s = await self._round()
+            began = trio.current_time()
+            found, wait_s = await self._round()
             if self.mailbox.can_idle:
                 seconds = min(self.idle_s, wait_s)
                 await self._do(seconds + COMMAND_S, self.mailbox.idle, seconds, self._alive())
             else:
                 await trio.sleep(min(self.config.poll_interval_seconds, wait_s))
                 await self._do(COMMAND_S, self.mailbox.check)
+            empty = 0 if found or trio.current_time() - began > CALM_S else empty + 1
+            if empty > MOST_EMPTY:
+                await trio.sleep(CALM_S)
 
     # --- one look
 
-    async def _round(self) -> float:
-        """Take what is unread; returns the seconds after which there may be more to take without news."""
+    async def _round(self) -> tuple[bool, float]:
+        """Take what is unread; whether there was any, and the seconds after which there may be more to take without news."""
         unseen = await self._do(COMMAND_S, self.mailbox.unseen)
-        self.port.alive()
         there = set(unseen)
         self.held = {uid: sender for uid, sender in self.held.items() if uid in there}
         due = [uid for uid in unseen if uid not in self._seen.uids and self._may(uid)]
         try:
             for at in range(0, len(due), BATCH):
-                envelopes = await self._do(COMMAND_S, self.mailbox.envelopes, due[at : at + BATCH])
-                await self._take_batch(envelopes, unseen)
-        except NotTaken as error:
+                if uids := [uid for uid in due[at : at + BATCH] if self._may(uid)]:
+                    envelopes = await self._do(COMMAND_S, self.mailbox.envelopes, uids)
+                    await self._take_batch(envelopes, unseen)
+        except (NotTaken, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in DISK_FULL:
+                raise
             logger.warning("mail cannot be taken now, and stays unread: {}", error)
-            return TRY_AGAIN_S
+            return True, TRY_AGAIN_S
         now = time.monotonic()
-        return min((self.rates.wait_s(sender, now) for sender in self.held.values()), default=float("inf"))
+        return bool(due), min((self.rates.wait_s(sender, now) for sender in self.held.values()), default=float("inf"))
 
     def _may(self, uid: int) -> bool:
         return uid not in self.held or not self.rates.wait_s(self.held[uid], time.monotonic())
@@ -112,7 +127,8 @@ class Reader:
             for envelope in envelopes:
                 header, _ = mime.split(envelope.header)
                 verdict = trust.judge(header, self.config.authserv_id)
-                if why := letter.machine(header, self.own) or verdict.why:
+                why = "" if envelope.header else NOT_HANDED_OUT
+                if why := why or letter.machine(header, self.own) or verdict.why:
                     rows.append(self._row(envelope.uid, header, why))
                 elif self.rates.wait_s(verdict.address, time.monotonic()):
                     self._hold(envelope.uid, verdict.address)
@@ -151,17 +167,22 @@ class Reader:
         loaded = await self._do(FETCH_S, self._load, envelope.uid, MAIL_BYTES if whole else CUT_BYTES, whole)
         if loaded is None:
             header, _ = mime.split(envelope.header)
-            return [self._row(envelope.uid, header, "our server lists it and does not hand it out")]
+            return [self._row(envelope.uid, header, NOT_HANDED_OUT)]
         mail, identity = loaded
         where = letter.thread(mail.header)
         text, why = await self._text(mail)
         mail.notes += [why] if why else []
         words = letter.words(mail, text, where, self.config.max_body_chars)
-        head = Head(mail.header.shown("subject"), where.references)
-        await trio.to_thread.run_sync(self.heads.remember, sender, where.topic, head)
+        await trio.to_thread.run_sync(self._remember, sender, where, mail.header.shown("subject"))
         await self.port.deliver(self._arrived(mail, identity, sender, where, words.text, tainted=words.tainted or released))
         self.rates.took(sender, time.monotonic())
         return []
+
+    def _remember(self, sender: str, where: Thread, subject: str) -> None:
+        try:
+            self.heads.remember(sender, where.topic, Head(subject, where.references))
+        except OSError as error:
+            logger.warning("what an answer is put under cannot be remembered: {}", error)
 
     def _load(self, uid: int, most: int, whole: bool) -> tuple[Mail, str] | None:
         """In the thread: reading 36 MB takes it a moment."""
@@ -216,7 +237,11 @@ class Reader:
         else:
             gone = "its From names nobody who could be answered" if envelopes else "it is not in the mailbox any more"
             logger.warning("a mail that was released from quarantine cannot be passed on: {} ({})", gone, row.id)
-        await trio.to_thread.run_sync(self.quarantine.drop, row.id)
+        await trio.to_thread.run_sync(self._drop, row.id)
+
+    def _drop(self, id: str) -> None:
+        with contextlib.suppress(NotListed):  # somebody was faster
+            self.quarantine.drop(id)
 
     # --- the thread
 
@@ -228,10 +253,12 @@ class Reader:
         """Raises: Broken, ChannelFailed, also where it takes longer."""
         with trio.move_on_after(seconds):
             try:
-                return await self.worker.call(partial(work, *args))
+                result = await self.worker.call(partial(work, *args))
             except Broken:
                 await trio.lowlevel.checkpoint_if_cancelled()  # then it was the stop that broke it
                 raise
+            self.port.alive()
+            return result
         raise Broken(f"{self.mailbox.line.host} did not answer within {seconds:g} s")
 
 

@@ -31,12 +31,12 @@ class Seen:
     def load(self) -> None:
         """What was kept of this mailbox. Raises: OSError."""
         try:
-            found = json.loads((self.folder / FILE_NAME).read_bytes())
-            if self.kept and found["validity"] == self.validity:
-                self.uids = set(expanded(found["uids"]))
-        except FileNotFoundError:
-            pass
-        except (ValueError, KeyError, TypeError):  # damaged: as if it were lost
+            match json.loads((self.folder / FILE_NAME).read_bytes()):
+                case {"validity": self.validity, "uids": str(uids)} if self.kept:
+                    self.uids = set(expanded(uids))
+                case _:
+                    pass
+        except (FileNotFoundError, ValueError):  # damaged: as if it were lost
             pass
 
     def add(self, uids: Iterable[int], still_unseen: Iterable[int]) -> None:

@@ -1,13 +1,15 @@
 """One mail over one SMTP connection, by smtplib, in the thread of who calls.
 
 What becomes of it is one of the port's words. Nothing was taken until the answer to the end of the data: whatever breaks before
-is `SendLater`, what breaks while that answer is awaited is `SendUnknown`. 4xx is later, 5xx never; a refused password or a server
-that offers no encryption ends the channel, as only a person can mend it.
+is `SendLater`, what breaks while that answer is awaited is `SendUnknown`. 4xx is later, 5xx never where it is said of the mail,
+and later where it is said of us, who may be let in again; a refused password or a server that offers no encryption ends the
+channel, as only a person can mend it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import smtplib
 import ssl
@@ -98,6 +100,12 @@ class Courier:
 
     def _opened(self) -> _Client:
         """Greeted, secured and logged in."""
+        try:
+            return self._entered()
+        except SendRefused as error:  # it has not heard of the mail yet
+            raise SendLater(str(error), retry_after=GREY_S) from error
+
+    def _entered(self) -> _Client:
         if self.config.smtp_use_ssl:
             self.line.secure(self.context())
         self._client = client = _Client(self.line)
@@ -146,10 +154,8 @@ class Courier:
         raise SendLater(f"{self.line.host} does not take it now: {said}", retry_after=asked)
 
     def _leave(self, client: _Client) -> None:
-        try:
-            client.docmd("QUIT")
-        except (smtplib.SMTPException, OSError):  # it has the mail, and how it parts is its own affair
-            pass
+        with contextlib.suppress(smtplib.SMTPException, OSError):  # it has the mail, and how it parts is its own affair:
+            client.putcmd("QUIT")  # to wait for its answer would be to doubt what it has said
 
 
 def _text(answer: tuple[int, bytes]) -> str:

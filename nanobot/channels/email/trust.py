@@ -2,9 +2,9 @@
 
 A From can be written by anybody. What is believed is the topmost Authentication-Results (RFC 8601), if it bears exactly the
 name of our server (`channels.email.authservId`): servers put theirs above all that came with the mail. It must say that DMARC
-passed for the very domain of the From; where that domain has no DMARC policy, that DKIM or SPF passed for it or for a domain
-above it. Without all this the sender is not verified. A From that two readers could read differently (two of them, two
-addresses, no plain ASCII) is believed of nobody.
+passed for the very domain of the From; where that domain has no DMARC policy, that DKIM or SPF passed for it. Without all this
+the sender is not verified. A From that two readers could read differently (two of them, two addresses, no plain ASCII, in a
+header that was not read whole) is believed of nobody.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def judge(header: Header, authserv_id: str) -> Verdict:
     server, results = read(fields[0]) if fields else ("", ())
     if not address:
         return Verdict("", "its From is not one plain address", server)
+    if not header.clear:
+        return Verdict(address, "its header is too long, or holds what is none: there may be another From", server)
     if not authserv_id:
         return Verdict(address, "channels.email.authservId is not set: nanobot channels test email finds it out", server)
     if not fields:
@@ -111,12 +113,15 @@ def _groups(field: str) -> list[str]:
 
 
 def _after_comment(field: str, at: int) -> int:
-    """Where the comment ends that begins here; beyond the field if it does not."""
-    depth = 0
+    """Where the comment ends that begins here; beyond the field if it does not, or if it ends within quotes, which it does where
+    a server repeats an address such as `"x) ; dmarc=pass ("@example.org`."""
+    depth, quotes = 0, 0
     while at < len(field):
         match field[at]:
             case "\\":
                 at += 1
+            case '"':
+                quotes += 1
             case "(":
                 depth += 1
             case ")":
@@ -125,7 +130,7 @@ def _after_comment(field: str, at: int) -> int:
                 pass
         at += 1
         if not depth:
-            return at
+            return len(field) + 1 if quotes % 2 else at
     return len(field) + 1
 
 
@@ -154,8 +159,7 @@ def _why(results: tuple[Result, ...], domain: str) -> str:
     if passed:
         proven = all(result.domains("header.from") == [domain] for result in passed)
         return "" if proven else f"what passed (DMARC) is not {domain}"
-    proofs = [domain for result in results if result.result == "pass" for domain in _proofs(result)]
-    if any(domain == proof or (proof.count(".") and domain.endswith(f".{proof}")) for proof in proofs):
+    if any(result.result == "pass" and domain in _proofs(result) for result in results):
         return ""
     return f"nothing proves that it comes from {domain} (neither DMARC nor DKIM nor SPF passed for it)"
 
