@@ -143,10 +143,10 @@ class FakeTelegram:
     def presses(self, data: str, message: dict[str, Any], user: dict[str, Any] | None = None, press: str = "p1") -> int:
         return self.add(callback_query={"id": press, "from": user or ANN, "chat_instance": "c", "data": data, "message": message})
 
-    def album(self, *names: str, group: str = "g1", chat: dict[str, Any] | None = None) -> list[int]:
+    def album(self, *names: str, group: str = "g1", chat: dict[str, Any] | None = None, **more: Any) -> list[int]:
         """Pictures that go together; the first has the caption."""
         return [
-            self.says(None, chat, photo=self.photo(name), media_group_id=group, caption="look" if n == 0 else None)
+            self.says(None, chat, photo=self.photo(name), media_group_id=group, caption="look" if n == 0 else None, **more)
             for n, name in enumerate(names)
         ]
 
