@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from loguru import Message
 
 
+LONGEST = ("session/test_machine_exhaustive", "crash/", "security/", "processes/", "session/")
+"""Files with the longest tests, which begin first: several processes end together then."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((rank for rank, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
+
+
 @pytest.fixture
 def claimed_errors() -> list[str]:
     """The ERROR lines of the log so far. A test that asks for them says that it expects some, and looks at them."""
