@@ -14,11 +14,11 @@ test *arguments:
 types:
     {{run}} mypy
 
-# ruff, and flake8-async for four rules that ruff lacks
+# ruff, and flake8-async for four rules that ruff lacks, where they can apply
 lint:
     {{run}} ruff check
     {{run}} ruff format --check
-    git ls-files -z 'nanobot/*.py' 'tests/*.py' | xargs -0 {{run}} flake8-async --enable ASYNC101,ASYNC102,ASYNC103,ASYNC111
+    git grep -lzE 'async def|import trio' -- 'nanobot/*.py' 'tests/*.py' | xargs -0 {{run}} flake8-async --enable ASYNC101,ASYNC102,ASYNC103,ASYNC111
 
 # put the code into shape
 fmt:
@@ -53,6 +53,10 @@ failures network *arguments:
 # kills of the gateway under a network's traffic: just kills telegram --kills 100
 kills network *arguments:
     {{run}} python -m tests.channels.{{network}}_kills {{arguments}}
+
+# every sequence of a turn's events to depth five: two to three minutes
+exhaustive:
+    NANOBOT_TEST_DEEP=1 {{run}} pytest tests/session/test_machine_exhaustive.py
 
 # the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:
