@@ -1,0 +1,270 @@
+"""What a server lists, made safe to be offered. Pure.
+
+Lists come from strangers. Each entry is looked at by itself: one that is malformed is left out with a line that says why, and
+hides no other. Descriptions and schemas are bounded and hold no sign that does not show; a schema is brought to the form that
+the strictest services of models take.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+
+from nanobot.mcp.naming import safe
+from nanobot.tools.plain import hidden, visible
+from nanobot.wire import Json, JsonObject
+
+MOST_TOOLS = 128
+"""Of one server: what the services of models take in all. A list of thousands is no help to a model."""
+MOST_OTHERS = 32
+"""Resources, and as many prompts: each is a tool without which one can live."""
+DESCRIPTION_CHARS = 1024
+"""What the strictest service takes."""
+SCHEMA_CHARS = 16_000
+"""Of one tool; all of them stand in every request."""
+LABEL_CHARS = 200
+DEEPEST = 24
+"""Levels of a schema; recursion is bounded far from Python's limit."""
+ALL = "*"
+
+
+class Kind(enum.StrEnum):
+    """What is asked of the server when the model calls."""
+
+    TOOL = "tool"
+    RESOURCE = "resource"
+    PROMPT = "prompt"
+
+
+LISTS = {Kind.TOOL: "tools", Kind.RESOURCE: "resources", Kind.PROMPT: "prompts"}
+"""The key of each list."""
+
+
+@attrs.frozen
+class Offer:
+    """Something that a server offers."""
+
+    kind: Kind
+    raw: str
+    """What the server knows it by: a name, or a resource's address."""
+    label: str
+    """What its name here is made of."""
+    description: str
+    schema: str
+    """JSON Schema of its parameters, as text."""
+    reads: bool
+    """It says of itself that it changes nothing. A server's word, not ours."""
+
+
+@attrs.frozen
+class Listing:
+    """What is offered, and a line for each thing that is not."""
+
+    offers: tuple[Offer, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class Malformed(ValueError):
+    """An entry that cannot be offered; says why."""
+
+
+def sound(kind: Kind, items: Json) -> tuple[list[Json], list[str]]:
+    """The entries of a list that can be offered, stripped to what we use, and a line for each other one."""
+    if not isinstance(items, list):
+        return [], [f"its list of {LISTS[kind]} is none"]
+    kept: list[Json] = []
+    wrong: list[str] = []
+    for place, item in enumerate(items):
+        try:
+            kept.append(_stripped(kind, item))
+        except Malformed as error:
+            wrong.append(f"{_called(kind, item, place)}: {error}")
+    return kept, wrong
+
+
+def listing(server: str, enabled: Sequence[str], lists: dict[Kind, list[Json]], wrong: Iterable[str]) -> Listing:
+    """What is offered of entries that are sound. `enabled`: names there or here; whoever names some wants no resources."""
+    left_out = list(wrong)
+    offers: list[Offer] = []
+    for kind, items in lists.items():
+        if kind is not Kind.TOOL and ALL not in enabled:
+            continue
+        found = sorted((_offer(kind, item) for item in items if isinstance(item, dict)), key=lambda one: (one.label, one.raw))
+        if ALL not in enabled:
+            found = [one for one in found if one.raw in enabled or safe(server, one.label) in enabled]
+            known = {name for one in found for name in (one.raw, safe(server, one.label))}
+            left_out += [f"enabledTools: there is no {visible(name)}" for name in enabled if name not in known]
+        most = MOST_TOOLS if kind is Kind.TOOL else MOST_OTHERS
+        if len(found) > most:
+            left_out.append(
+                f"{len(found) - most:,} of {len(found):,} {LISTS[kind]}: more than {most}; name those in enabledTools"
+            )
+        offers += found[:most]
+    return Listing(tuple(offers), tuple(left_out))
+
+
+def _offer(kind: Kind, item: JsonObject) -> Offer:
+    name, said = str(item.get("name", "")), str(item.get("description", ""))
+    match kind:
+        case Kind.TOOL:
+            notes = item.get("annotations")
+            reads = isinstance(notes, dict) and notes.get("readOnlyHint") is True
+            return Offer(kind, name, name, said, json.dumps(item["inputSchema"], ensure_ascii=False), reads)
+        case Kind.RESOURCE:
+            uri = str(item["uri"])
+            text = f"Read {uri}. {said}".strip()[:DESCRIPTION_CHARS]
+            return Offer(kind, uri, f"resource_{name or uri}", text, _nothing(), reads=True)
+        case Kind.PROMPT:
+            text = f"Get a prompt that the server keeps. {said}".strip()[:DESCRIPTION_CHARS]
+            return Offer(kind, name, f"prompt_{name}", text, json.dumps(_of_prompt(item)), reads=True)
+
+
+def _nothing() -> str:
+    return json.dumps({"type": "object", "properties": {}})
+
+
+def _of_prompt(item: JsonObject) -> JsonObject:
+    given = item.get("arguments")
+    arguments = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    properties: JsonObject = {
+        str(one["name"]): {"type": "string", "description": str(one.get("description", ""))} for one in arguments
+    }
+    required: list[Json] = [str(one["name"]) for one in arguments if one.get("required") is True]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+# --- one entry
+
+
+def _stripped(kind: Kind, item: Json) -> JsonObject:
+    """Raises: Malformed."""
+    if not isinstance(item, dict):
+        raise Malformed("it is no object")
+    name = _label(item.get("name"), "name")
+    kept: JsonObject = {"name": name}
+    if said := _description(item):
+        kept["description"] = said
+    match kind:
+        case Kind.TOOL:
+            kept["inputSchema"] = _schema(item.get("inputSchema"))
+            notes = item.get("annotations")
+            reads = isinstance(notes, dict) and notes.get("readOnlyHint") is True and notes.get("destructiveHint") is not True
+            kept["annotations"] = {"readOnlyHint": reads}
+        case Kind.RESOURCE:
+            kept["uri"] = _label(item.get("uri"), "address")
+        case Kind.PROMPT:
+            kept["arguments"] = list(_arguments(item.get("arguments")))
+    return kept
+
+
+def _label(value: Json, what: str) -> str:
+    """Raises: Malformed."""
+    if not isinstance(value, str) or not value.strip():
+        raise Malformed(f"it has no {what}")
+    if len(value) > LABEL_CHARS:
+        raise Malformed(f"its {what} has {len(value):,} characters")
+    if (why := hidden(value)) is not None:
+        raise Malformed(f"its {what}: {why}")
+    return value
+
+
+def _description(item: JsonObject) -> str:
+    said = item.get("description") or item.get("title")
+    return _shortened(said) if isinstance(said, str) else ""
+
+
+def _shortened(text: str) -> str:
+    text = visible(text[:DESCRIPTION_CHARS].encode("utf-8", "replace").decode())
+    return text if len(text) < DESCRIPTION_CHARS else f"{text[: DESCRIPTION_CHARS - 1]}…"
+
+
+def _arguments(value: Json) -> Iterator[Json]:
+    """Raises: Malformed."""
+    for one in value if isinstance(value, list) else ():
+        if not isinstance(one, dict):
+            raise Malformed("an argument of it is no object")
+        said, required = _description(one), one.get("required") is True
+        yield {"name": _label(one.get("name"), "argument's name"), "description": said, "required": required}
+
+
+# --- schemas
+
+_SAME = frozenset(["enum", "const", "default", "examples"])
+"""Keys that hold values, not schemas. One with a sign that does not show is worth nothing to a model."""
+_DROPPED = frozenset(["$schema", "$id", "$comment"])
+_NAMED = frozenset(["properties", "$defs", "definitions", "patternProperties", "dependentSchemas"])
+"""Keys below which names stand that their author has chosen."""
+
+
+def _schema(value: Json) -> JsonObject:
+    """Raises: Malformed."""
+    if not isinstance(value, dict):
+        raise Malformed("it does not say which parameters it takes")
+    made = _normal(value, DEEPEST)
+    kind = made.get("type", "object") if isinstance(made, dict) else None
+    properties = made.get("properties", {}) if isinstance(made, dict) else None
+    if not isinstance(made, dict) or kind != "object" or not isinstance(properties, dict):
+        raise Malformed("its parameters are no object")
+    made = {**made, "type": "object", "properties": properties}
+    if (size := len(json.dumps(made, ensure_ascii=False))) > SCHEMA_CHARS:
+        raise Malformed(f"the schema of its parameters has {size:,} characters, more than {SCHEMA_CHARS:,}")
+    return made
+
+
+def _normal(value: Json, levels: int) -> Json:
+    """Without what strict services refuse: null as a further type, marks of the schema itself. Raises: Malformed."""
+    if levels == 0:
+        raise Malformed(f"the schema of its parameters is deeper than {DEEPEST} levels")
+    match value:
+        case str():
+            return visible(value.encode("utf-8", "replace").decode())
+        case list():
+            return [_normal(one, levels - 1) for one in value]
+        case dict():
+            made = {_key(key): _below(key, one, levels - 1) for key, one in value.items() if key not in _DROPPED}
+            return _without_null(made)
+        case _:
+            return value
+
+
+def _below(key: str, value: Json, levels: int) -> Json:
+    if key in _SAME:
+        return value if hidden(json.dumps(value, ensure_ascii=False)) is None else None
+    if key in _NAMED and isinstance(value, dict):
+        return {_key(name): _normal(one, levels) for name, one in value.items()}
+    return _normal(value, levels)
+
+
+def _key(name: str) -> str:
+    if (why := hidden(name)) is not None:
+        raise Malformed(f"the schema of its parameters: {why}")
+    return name
+
+
+def _without_null(schema: JsonObject) -> JsonObject:
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        real = [kind for kind in kinds if kind != "null"]
+        schema = {**schema, "type": real[0] if len(real) == 1 else list(real)}
+    for key in ("anyOf", "oneOf"):
+        options = schema.get(key)
+        if not isinstance(options, list):
+            continue
+        real = [one for one in options if not (isinstance(one, dict) and one.get("type") == "null")]
+        rest = {name: one for name, one in schema.items() if name != key}
+        only = real[0] if len(real) == 1 else None
+        schema = {**only, **rest} if isinstance(only, dict) else {**rest, key: list(real)}
+    return schema
+
+
+_NAME_SHOWN = re.compile(r"\s+")
+
+
+def _called(kind: Kind, item: Json, place: int) -> str:
+    name = item.get("name") if isinstance(item, dict) else None
+    shown = _NAME_SHOWN.sub(" ", visible(name[:60].encode("utf-8", "replace").decode())) if isinstance(name, str) else ""
+    return f"{kind.value} {shown or f'number {place + 1}'}"
