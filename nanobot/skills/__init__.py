@@ -1,0 +1,1 @@
+"""Skills: instructions for kinds of work, as folders with a SKILL.md."""
