@@ -2,8 +2,10 @@
 interpreter's lock with it (300,000 attributes on one tag do), and this can be ended.
 
 Standard input: a line of JSON (`mode`, `url`), then the page in UTF-8. Standard output: one JSON object, `title` and `text`.
-What is around the text (navigation, footers, forms) is left out where the page says what its text is, and kept where there
-would be little left. Recursion is avoided: pages are nested as deep as their authors like.
+
+What is around the text (navigation, footers, forms) is left out where the page says what it is, by its elements or by the
+names of their classes, and kept where there would be little left. What is left out by a name is small beside the page: text
+that is missing is worse than text that is too much. Recursion is avoided: pages are nested as deep as their authors like.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -36,6 +38,16 @@ DIVISIONS = frozenset(
 )
 BLOCKS = AROUND | HEADINGS | LISTS | DIVISIONS | frozenset(["details", "summary", "address"])
 MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "code": "`", "kbd": "`", "samp": "`"}
+_NAMES = """
+ad ads advert advertisement banner breadcrumb breadcrumbs consent cookie cookies footer menu nav navbar navigation newsletter
+promo recommended related share sharing sidebar sidenav skip social sponsored subscribe toc topbar widget
+"""
+NAMES = frozenset(_NAMES.split())
+"""Words of class names and ids for what is around the text."""
+SMALL = 1 / 3
+"""Part of a page's text that something of such a name may have at most, to be left out."""
+WEIGHED = 500
+"""Most elements of such names that are looked at; pages have some dozens."""
 HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 SPACE = re.compile(r"[ \t\r\n\f]+")
 
@@ -193,8 +205,31 @@ class Writer:
         return address.replace(" ", "%20").replace(")", "%29") if address.startswith(("http://", "https://", "mailto:")) else ""
 
 
-def walk(root: LexborNode, writer: Writer, left_out: frozenset[str]) -> None:
-    for node, tag, entering in _visits(root, left_out):
+class Sieve:
+    """Tells what is left out of a page."""
+
+    def __init__(self, left_out: frozenset[str], text: int) -> None:
+        """text: characters of the page; 0 leaves out nothing by its name."""
+        self._tags, self._most, self._weighed = NEVER | left_out, text * SMALL, 0
+
+    def takes(self, node: LexborNode, tag: str) -> bool:
+        if tag.startswith(("-", "!", "_")) or tag in self._tags:
+            return False
+        attributes = node.attributes
+        if "hidden" in attributes or HIDING.search(attributes.get("style") or ""):
+            return False
+        return not (self._most and tag in DIVISIONS | LISTS and self._around(node, attributes))
+
+    def _around(self, node: LexborNode, attributes: Mapping[str, str | None]) -> bool:
+        names = f"{attributes.get('class') or ''} {attributes.get('id') or ''}"
+        if self._weighed >= WEIGHED or not NAMES & set(re.split(r"[\s_-]+", names.lower())):
+            return False
+        self._weighed += 1
+        return len(node.text()) < self._most and node.css_first("h1") is None
+
+
+def walk(root: LexborNode, writer: Writer, sieve: Sieve) -> None:
+    for node, tag, entering in _visits(root, sieve):
         if tag == "-text":
             writer.say(node.text_content or "")
         elif entering:
@@ -205,7 +240,7 @@ def walk(root: LexborNode, writer: Writer, left_out: frozenset[str]) -> None:
             writer.leave(node, tag)
 
 
-def _visits(root: LexborNode, left_out: frozenset[str]) -> Iterator[tuple[LexborNode, str, bool]]:
+def _visits(root: LexborNode, sieve: Sieve) -> Iterator[tuple[LexborNode, str, bool]]:
     """Every node that is shown, with its tag: on the way in, and but for text on the way out."""
     stack: list[tuple[LexborNode, str, bool]] = [(root, root.tag or "", True)]
     while stack:
@@ -217,14 +252,9 @@ def _visits(root: LexborNode, left_out: frozenset[str]) -> Iterator[tuple[Lexbor
         child = node.last_child
         while child is not None:
             name = child.tag or ""
-            if name == "-text" or not (name.startswith(("-", "!", "_")) or name in left_out or _hidden(child)):
+            if name == "-text" or sieve.takes(child, name):
                 stack.append((child, name, True))
             child = child.prev
-
-
-def _hidden(node: LexborNode) -> bool:
-    attributes = node.attributes
-    return "hidden" in attributes or bool(HIDING.search(attributes.get("style") or ""))
 
 
 def converted(html: str, url: str, *, marks: bool) -> tuple[str, str]:
@@ -233,24 +263,25 @@ def converted(html: str, url: str, *, marks: bool) -> tuple[str, str]:
     title = tree.css_first("title")
     name = SPACE.sub(" ", title.text(deep=False)).strip() if title is not None else ""
     text = ""
-    for root, left_out in _choices(tree):
+    tree.strip_tags(["script", "style", "noscript", "template", "svg"])  # their text is none of the page's
+    for root, sieve in _choices(tree):
         writer = Writer(url, marks=marks)
-        walk(root, writer, NEVER | left_out)
+        walk(root, writer, sieve)
         text = writer.text
         if len(text) >= LITTLE:
             break
     return name, text
 
 
-def _choices(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, frozenset[str]]]:
+def _choices(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, Sieve]]:
     """What may be the text of the page, the best first; the last one is everything."""
     articles = tree.css("article")
     main = tree.css_first("main, [role=main]") or (articles[0] if len(articles) == 1 else None)
     if main is not None:
-        yield main, frozenset(["nav", "aside", "footer"])
+        yield main, Sieve(frozenset(["nav", "aside", "footer"]), len(main.text()))
     if tree.body is not None:
-        yield tree.body, AROUND
-        yield tree.body, frozenset()
+        yield tree.body, Sieve(AROUND, len(tree.body.text()))
+        yield tree.body, Sieve(frozenset(), 0)
 
 
 def main() -> None:

@@ -13,16 +13,21 @@ import trio
 
 from nanobot.config.schema import ToolsConfig
 from nanobot.messages import Effect
+from nanobot.pictures import LARGEST
 from nanobot.security.egress import open_egress
-from nanobot.tools import web
+from nanobot.tools import documents, web
+from nanobot.tools.documents import Converter
 from nanobot.tools.port import Intent
 from nanobot.tools.registry import Tools, bound
 from nanobot.tools.web import PAGE_BYTES, WebFetch, web_fetch_tool
 from nanobot.tools.web_child import converted
+from tests.fakes import papers
 from tests.fakes.loopback import HttpRequest, Loopback, Responder, loopback
-from tests.tools.kit import ENVIRON, Kit, make_turn
+from tests.tools.kit import ENVIRON, PNG, Kit, make_turn
 
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 CONFIG = ToolsConfig(ssrf_whitelist=("127.0.0.1",))
+CONVERTER = Converter(ENVIRON)
 FULL = re.compile(r'read_file\(path="(.*)"\)')
 
 
@@ -42,7 +47,7 @@ async def serving(
 @asynccontextmanager
 async def fetching(tmp_path: Path, config: ToolsConfig = CONFIG) -> AsyncIterator[Kit]:
     async with open_egress(config) as egress:
-        tool = web_fetch_tool(config, egress, cap=16_000, environ=ENVIRON)
+        tool = web_fetch_tool(egress, CONVERTER, 16_000)
         yield Kit(make_turn(tmp_path / "data"), Tools([bound(tool)], 16_000))
 
 
@@ -119,12 +124,92 @@ async def test_what_is_read(tmp_path: Path, body: bytes, kind: str, text: str | 
     assert got == text if text is not None else got.startswith("[[[")
 
 
-@pytest.mark.parametrize("kind", ["image/png", "application/pdf", "video/mp4", "application/zip", ""])
-async def test_what_is_no_text_is_said(tmp_path: Path, kind: str) -> None:
-    async with serving(tmp_path, b"\x89PNG\0\0", kind) as (kit, url):
+@pytest.mark.parametrize("kind", ["video/mp4", "application/x-tar", "audio/ogg"])
+async def test_what_is_not_read_is_said(tmp_path: Path, kind: str) -> None:
+    async with serving(tmp_path, b"\0\1\2\3", kind) as (kit, url):
         result = await kit.call("web_fetch", url=url)
     assert (result.failed, result.tainted) == (True, True)
-    assert f"is no page but {kind}, 6 bytes (status 200)" in result.text if kind else "holds no text" in result.text
+    assert f"is no page but {kind}, 4 bytes (status 200)" in result.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"\0\1", "", "holds no text, and does not say what it is"),
+        (b"<p>Log in first", "image/png", "is called image/png and is none that can be read"),
+        (b"<p>Log in first", "application/pdf", "is called application/pdf and is none that can be read"),
+        (b"%PDF-1.7 and no more", "application/pdf", "is damaged"),
+        (PNG[:20], "image/png", "begins like an image (image/png) and is damaged"),
+        (PNG[:16] + b"\0\1\0\0" * 2, "image/png", "65536 x 65536 pixels"),
+        (PNG + bytes(LARGEST), "image/png", "an image of more than 3,750,000 bytes"),
+        (papers.zipped({"a": "b"}), "application/zip", "is a ZIP archive (1 files)"),
+    ],
+)
+async def test_what_is_not_what_it_is_called_is_said(tmp_path: Path, body: bytes, kind: str, said: str) -> None:
+    async with serving(tmp_path, body, kind) as (kit, url):
+        result = await kit.call("web_fetch", url=url)
+    assert (result.failed, result.tainted, result.attachments) == (True, True, ())
+    assert said in result.text
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "text/html", "application/octet-stream", ""])
+async def test_an_image_is_seen_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
+    async with serving(tmp_path, PNG, kind) as (kit, url):
+        result = await kit.call("web_fetch", url=f"{url}/photo.png?x=1")
+    assert result.text == f"URL: {url}/photo.png?x=1\nStatus: 200\nType: image/png, 640 x 480 pixels, 33 bytes, shown as an image"
+    (image,) = result.attachments
+    assert (image.name, image.mime, Path(image.path).read_bytes(), result.tainted) == ("photo.png", "image/png", PNG, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "told", "text"),
+    [
+        (papers.pdf("Hello", "World"), "application/pdf", "PDF, 2 pages", "[page 1]\nHello\n\n[page 2]\nWorld"),
+        (papers.pdf("Hello"), "application/octet-stream", "PDF, 1 page", "[page 1]\nHello"),
+        (papers.pdf("Hello"), "text/html", "PDF, 1 page", "[page 1]\nHello"),
+        (papers.docx("one", "two"), DOCX, "Word document", "one\ntwo"),
+        (
+            papers.xlsx_of(papers.sheet('<row r="1"><c r="A1"><v>7</v></c></row>')),
+            "",
+            "Excel workbook, 1 sheet",
+            "[sheet One]\n| 7 |",
+        ),
+    ],
+)
+async def test_documents_are_read_as_text(tmp_path: Path, body: bytes, kind: str, told: str, text: str) -> None:
+    async with serving(tmp_path, body, kind) as (kit, url):
+        result = await kit.call("web_fetch", url=url)
+    assert f"\nType: {told}\n[What follows" in result.text
+    assert f"]\n{text}\n[end " in result.text
+    assert (result.tainted, result.failed, result.attachments) == (True, False, ())
+
+
+async def test_what_a_document_has_beyond_is_kept(tmp_path: Path) -> None:
+    body = papers.pdf(*(f"Text of {n}" for n in range(1, 111)))
+    async with serving(tmp_path, body, "application/pdf") as (kit, url):
+        result = await kit.call("web_fetch", url=url)
+    found = re.search(r'\[the rest was not read; the file: read_file\(path="(.*)", pages="101-110"\)\]', result.text)
+    assert found, result.text
+    assert "Type: PDF, pages 1-100 of 110" in result.text
+    assert Path(found[1]).read_bytes() == body
+
+
+async def test_a_document_of_100_mb_is_not_loaded(tmp_path: Path) -> None:
+    sent = 0
+
+    async def handler(_request: HttpRequest, responder: Responder) -> None:
+        nonlocal sent
+        announced = [] if _request.path == "/quiet" else [("content-length", str(100 * 2**20))]
+        await responder.head(200, [("content-type", "application/pdf"), *announced])
+        while sent < 100:
+            await responder.data(b"%PDF-1.7" + bytes(2**20 - 8))
+            sent += 1
+
+    async with loopback(handler) as server, fetching(tmp_path) as kit:
+        assert "has more than 33,554,432 bytes" in await kit.refused("web_fetch", url=f"{server.url}/loud")
+        assert sent < 10
+        assert "has more than 33,554,432 bytes" in await kit.refused("web_fetch", url=f"{server.url}/quiet")
+        assert sent < 50
 
 
 async def test_a_long_page_is_cut_and_kept(tmp_path: Path) -> None:
@@ -200,10 +285,51 @@ async def all_gone(server: Loopback) -> None:
 
 
 async def test_html_that_chokes_a_parser_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "CONVERT_S", 1.0)
+    monkeypatch.setattr(documents, "CONVERT_S", 1.0)
     choking = b"<div " + b" ".join(b"a%d=1" % n for n in range(300_000)) + b">x"
     async with serving(tmp_path, choking) as (kit, url):
         assert "could not be converted within 1 s" in await kit.refused("web_fetch", url=url)
+
+
+AROUND = """
+<div id=header class=site-header><ul class="main menu"><li><a href=/1>Home</a><li><a href=/2>Shop</a></ul></div>
+<div class="cookie-banner">We use cookies</div>
+<div class=content>{}<div class="share-buttons">Tell others</div><section class="related stories"><h2>More</h2></section></div>
+<div class="sidebar widget-area"><h3>Recent</h3></div><div id=footer>imprint</div>
+"""
+
+
+def test_what_is_around_a_text_is_left_out_by_its_name() -> None:
+    text = "".join(f"<p>Sentence {n} of the text that people come for." for n in range(20))
+    _, got = converted(AROUND.format(f"<h1>Title</h1>{text}"), "https://site.example/", marks=True)
+    assert got.startswith("# Title\n\nSentence 0 of")
+    assert got.endswith("Sentence 19 of the text that people come for.")
+
+
+def words(letter: str, count: int) -> str:
+    return " ".join(f"{letter}{n}" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        AROUND.format("<p>Short."),
+        "<div class=sidebar>" + "All of the text is in a sidebar. " * 20 + "</div><p>And a line.",
+        "<div class='page has-sidebar'><h1>Title</h1>" + "<p>Text " * 100 + "</div>",
+        "<div class=content>" + "Text " * 100 + "<div class='banner header'><h1>The title of the page</h1></div></div>",
+        f"<div class='layout sidebar'>{words('a', 200)}</div><p>{words('b', 60)}",
+        f"<p>first<script>{'var noise;' * 5000}</script><div class=widget>{words('a', 200)}</div><p>{words('b', 60)}",
+        "<p>Filler " * 60 + "<span class=ad>not a block</span>",
+    ],
+)
+def test_what_only_has_such_a_name_is_kept(html: str) -> None:
+    """Text that is missing is worse than text that is too much."""
+    everything = {*re.findall(r"\w+", re.sub(r"<script>.*</script>|<[^>]*>", " ", html))}
+    assert everything - {*re.findall(r"\w+", converted(html, "https://site.example/", marks=False)[1])} == set()
+
+
+def test_a_thousand_sidebars_in_each_other_are_weighed_once_each() -> None:
+    assert converted("<div class=sidebar>" * 20_000 + "x" * 300, "https://site.example/", marks=True)[1] == "x" * 300
 
 
 def test_deep_nesting_is_no_recursion() -> None:
@@ -235,7 +361,7 @@ def test_markdown(html: str, text: str) -> None:
 
 async def test_what_policy_is_asked(tmp_path: Path) -> None:
     async with open_egress(CONFIG) as egress:
-        tool = web_fetch_tool(CONFIG, egress)
+        tool = web_fetch_tool(egress, CONVERTER, 16_000)
     assert tool.intent is not None
     intent = tool.intent(WebFetch("https://site.example/?a=b"), make_turn(tmp_path))
     assert (intent, tool.effect) == (Intent("web_fetch", "https://site.example/?a=b", ""), Effect.READS)
