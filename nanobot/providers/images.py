@@ -55,26 +55,6 @@ async def load(entries: Iterable[Entry]) -> Images:
     return await trio.to_thread.run_sync(partial(_read_all, wanted))
 
 
-def without(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The same conversation with every image told by its path only."""
-    return tuple(map(_without, entries))
-
-
-def _without(entry: Entry) -> Entry:
-    if not any(one.mime.startswith("image/") for one in attachments(entry)):
-        return entry
-    if isinstance(entry, Said):
-        return attrs.evolve(entry, attachments=_as_files(entry.attachments))
-    if isinstance(entry, Reply):
-        calls = tuple(attrs.evolve(call, attachments=_as_files(call.attachments)) for call in entry.calls)
-        return attrs.evolve(entry, calls=calls)
-    return entry
-
-
-def _as_files(files: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
-    return tuple(attrs.evolve(one, mime="application/octet-stream") for one in files)
-
-
 def _read_all(wanted: list[Attachment]) -> Images:
     read = ((one, _read(Path(one.path))) for one in wanted)
     return {one: image for one, image in read if image is not None}

@@ -20,11 +20,25 @@ import attrs
 
 from nanobot.config.schema import Config, ModelSettings, ProviderConfig, Secret
 from nanobot.errors import ConfigError
-from nanobot.providers import models, reasoning
+from nanobot.providers import models, reasoning, vision_models
 from nanobot.providers.port import ModelParams
 from nanobot.providers.services import BY_NAME, SPECS, Kind, Spec, Wire, normal
+from nanobot.providers.vision_models import Sight
 
-__all__ = ["BY_NAME", "SPECS", "Kind", "Selection", "Spec", "Wire", "context_window", "normal", "notes", "params", "select"]
+__all__ = [
+    "BY_NAME",
+    "SPECS",
+    "Kind",
+    "Selection",
+    "Spec",
+    "Wire",
+    "context_window",
+    "normal",
+    "notes",
+    "params",
+    "select",
+    "sight",
+]
 
 
 @attrs.frozen
@@ -106,6 +120,11 @@ def context_window(config: Config, selection: Selection) -> int:
     """Tokens the model can read: as configured, else as known, else 8192."""
     own = _own_settings(config, selection).context_window or config.agents.defaults.context_window
     return own or models.window(selection.model) or 8192
+
+
+def sight(config: Config, selection: Selection) -> Sight:
+    """What the model can be shown: as configured, else as known."""
+    return vision_models.sight_of(selection.provider, selection.model, _own_settings(config, selection).vision)
 
 
 def notes(config: Config, selection: Selection) -> tuple[str, ...]:

@@ -16,10 +16,8 @@ import attrs
 import trio
 
 from nanobot.config.schema import Deadlines
-from nanobot.providers import images
 from nanobot.providers.port import (
     Alive,
-    BadRequest,
     Completion,
     Delta,
     OnDelta,
@@ -76,11 +74,6 @@ async def complete_with_retry(
         watch = _Watch(provider, request, on_delta, policy)
         try:
             return await watch.attempt()
-        except BadRequest:
-            shown = images.without(request.entries)
-            if shown == request.entries:
-                raise
-            request = attrs.evolve(request, entries=shown)
         except ProviderError as error:
             if not error.retryable or attempt >= len(policy.delays):
                 raise
