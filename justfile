@@ -45,6 +45,7 @@ bench:
     {{run}} python -m tests.bench.sandbox_cost
     {{run}} python -m tests.bench.egress_cost
     {{run}} python -m tests.bench.channel_cost
+    {{run}} python -W ignore::ResourceWarning -m tests.bench.parallel_calls
 
 # the failures of the networks, ten of each sort: just failures telegram --times 10
 failures network *arguments:

@@ -116,12 +116,13 @@ function appState(value: unknown, library: Library): unknown {
   return library.proto.Message.AppStateSyncKeyData.fromObject(value as Record<string, unknown>);
 }
 
-/** One that cannot be read counts as missing: the other side is asked for a new one. */
+/** One that is damaged counts as missing: the other side is asked for a new one. Rejects where the disk does not give it. */
 async function key(path: string, library: Library): Promise<unknown> {
   try {
     return JSON.parse(await readFile(path, "utf8"), library.BufferJSON.reviver);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
   }
 }
 

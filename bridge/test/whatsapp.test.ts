@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server as TcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -313,6 +313,16 @@ test("the link is settled when what a write brought with it is written too", asy
   })();
   await settled();
   assert.deepEqual(readdirSync(place).sort(), ["session-a.1.json", "session-b.1.json"]);
+});
+
+test("a key that is damaged or missing is asked for anew; one that the disk does not give is an error", async () => {
+  await start();
+  const place = join(folder, "link");
+  const { state } = await openAuth(place, baileys);
+  writeFileSync(join(place, "session-torn.json"), "{torn");
+  assert.deepEqual(await state.keys.get("session", ["torn", "missing"]), {});
+  mkdirSync(join(place, "session-broken.json"));
+  await assert.rejects(async () => state.keys.get("session", ["broken"]), /EISDIR/);
 });
 
 test("the link: damaged it is an error and no new link; half files go; keys come back as they were", async () => {

@@ -1,4 +1,4 @@
-"""What runs beside turns, by kind: questions, calls that the owner let run, processes in the background.
+"""What runs beside turns, by kind: questions, calls that the owner let run, subagents and processes in the background.
 
 Fills the session's `Errands` port. Consolidation has no owner yet: nothing asks for it, and if a journal of a later version
 did, it says so in its format.
@@ -11,14 +11,18 @@ from typing import assert_never
 
 import attrs
 
+from nanobot.agent import rights
 from nanobot.agent.hands import ToolHands
 from nanobot.agent.post import Post
 from nanobot.agent.questions import Questions
+from nanobot.agent.rights import Owns
+from nanobot.agent.subagents import Subagents
 from nanobot.processes.running import Processes
 from nanobot.session import events as ev
 from nanobot.session import records as r
 from nanobot.session.ports import Adopted, Progress
 from nanobot.session.state import Errand, ErrandKind, Owed, Session, Span
+from nanobot.tools import spawn
 
 
 @attrs.frozen
@@ -27,9 +31,11 @@ class Beside:
 
     questions: Questions
     hands: ToolHands
+    subagents: Subagents
     processes: Processes
     post: Post
     clock: Callable[[], float]
+    owns: Owns
 
     async def run(self, session: Session, errand: Errand) -> ev.ErrandEnded:
         match errand.kind:
@@ -37,6 +43,8 @@ class Beside:
                 return await self.questions.answer(session, errand)
             case ErrandKind.APPROVAL:
                 return await self.hands.run_approved(session, errand)
+            case ErrandKind.BACKGROUND if errand.tool == spawn.NAME:
+                return await self.subagents.finish(session, errand, rights.of_errand(errand, self.owns))
             case ErrandKind.BACKGROUND:
                 outcome = await self.processes.outcome(session.key, errand.id)
                 return ev.ErrandEnded(errand.id, self.clock(), outcome.text, outcome.tainted, told=outcome.told)

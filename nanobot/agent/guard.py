@@ -29,6 +29,9 @@ from nanobot.session.state import Errand, ErrandKind, Session, Turn
 from nanobot.tools.port import Intent
 from nanobot.tools.registry import HINT
 
+NOT_ALONE = frozenset(["spawn", "message", "cron"])
+"""Tools that a subagent has not: it speaks to nobody, and begins nothing that outlives it."""
+
 
 def new_id() -> str:
     """Short enough to be typed on a telephone; a number beside it is another chat's at the odds of 1 to 16 million."""
@@ -54,6 +57,8 @@ class Guard:
     _clock: Callable[[], float]
     _owns: Owns
     _new_id: Callable[[], str] = new_id
+    alone: bool = False
+    """For subagents: nobody can be asked."""
 
     def reconfigure(self, config: Config) -> None:
         """For the answers that come from now on."""
@@ -63,7 +68,9 @@ class Guard:
         """The tools that the model is told of in this turn."""
         right, channel = rights.of_turn(session, turn, self._owns), _channel(session)
         rules = self._config.tools.policy
-        return self._box.tools.specs(lambda name, effect: policy.offered(name, effect, right.who, channel, rules))
+        return self._box.tools.specs(
+            lambda name, effect: self._has(name) and policy.offered(name, effect, right.who, channel, rules)
+        )
 
     def tainted(self, session: Session, turn: Turn) -> bool:
         """Whether text of strangers stands in what the model is shown."""
@@ -71,7 +78,7 @@ class Guard:
 
     async def still_allowed(self, session: Session, right: Right, call: Call) -> str:
         """The row of a call that was allowed; others may have come before it. Raises: ToolError where it is allowed no more."""
-        if not self._box.tools.has(call.name):
+        if not self._has(call.name):
             return call.name
         intent = await self._intent(session, right, call.id, call.name, call.arguments)
         if self._decide(session, right, call.name, intent) != "allow":
@@ -105,7 +112,7 @@ class Guard:
     # --- inside
 
     async def _judge(self, bar: _Bar, call: Call, asks: Sequence[ev.Asked]) -> tuple[Call, ev.Asked | None]:
-        if not self._box.tools.has(call.name):
+        if not self._has(call.name):
             there = [spec.name for spec in self.offered(bar.session, bar.turn)]
             return _refused(call, self._box.tools.unknown(call.name, there)), None
         try:
@@ -115,9 +122,12 @@ class Guard:
                 return call, None
             if decision == "deny":
                 return _refused(call, approvals.refused(intent.row, bar.right.who, tainted=bar.right.tainted)), None
-            return self._ask(bar, call, intent, asks)
+            return (_refused(call, approvals.ALONE), None) if self.alone else self._ask(bar, call, intent, asks)
         except ToolError as error:
             return _refused(call, f"Error: {error}\n{HINT}"), None
+
+    def _has(self, name: str) -> bool:
+        return self._box.tools.has(name) and not (self.alone and name in NOT_ALONE)
 
     async def _intent(self, session: Session, right: Right, call: CallId, tool: str, arguments: str) -> Intent:
         """Raises: ToolError."""

@@ -7,7 +7,7 @@ is looked at once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
@@ -25,9 +25,11 @@ from nanobot.messages import CallId, CallState, ErrandId, MessageId
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Working
 from nanobot.session.state import Errand, ErrandKind, ImpossibleEvent, Session, Turn
-from nanobot.tools.port import Result, ToolTurn
+from nanobot.tools.port import Result, Spawn, Task, ToolTurn
 
-INSTRUCTIONS = ("write_file:instructions", "edit_file:instructions")
+Spawner = Callable[[Session, Right, CallId, Task, Callable[[str], None]], Awaitable[Result]]
+"""Begins a subagent for a call; told what it does, a line at a time (agent/subagents.py). Raises: ToolError."""
+INSTRUCTIONS = ("write_file:instructions", "edit_file:instructions", "apply_patch:instructions")
 
 
 @attrs.define(eq=False)
@@ -41,6 +43,8 @@ class ToolHands:
     _clock: Callable[[], float]
     _owns: Owns
     _post: Post
+    spawner: Spawner | None = None
+    """None: nothing is handed to subagents, as by a subagent."""
 
     def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
@@ -56,13 +60,15 @@ class ToolHands:
             row = await self._guard.still_allowed(session, right, found)
         except ToolError as error:
             return ev.CallEnded(turn.number, call, self._clock(), CallState.REFUSED, f"Error: {error}")
+        say = partial(_say, show, turn, call)
         context = self._bench.turn(
             session.key,
             right,
             call,
             post=partial(self._post.send, session, turn, call),
+            spawn=self._spawn(session, right, call, say),
             may_instruct=row in INSTRUCTIONS,
-            progress=lambda line: show(Working(turn.number, call, line)),
+            progress=say,
         )
         result = await self._within_deadline(found.name, found.arguments, context)
         return ev.CallEnded(
@@ -87,7 +93,14 @@ class ToolHands:
             return ev.ErrandEnded(errand.id, self._clock(), f"{errand.title}\n{error}")
         assert errand.call is not None
         right = rights.of_errand(errand, self._owns)
-        context = self._bench.turn(session.key, right, errand.call, post=later.send, may_instruct=errand.row in INSTRUCTIONS)
+        context = self._bench.turn(
+            session.key,
+            right,
+            errand.call,
+            post=later.send,
+            spawn=self._spawn(session, right, errand.call, lambda _line: None),
+            may_instruct=errand.row in INSTRUCTIONS,
+        )
         result = await self._within_deadline(errand.tool, errand.arguments, context)
         return ev.ErrandEnded(
             errand.id,
@@ -99,6 +112,16 @@ class ToolHands:
             goes_on=_goes_on(result, right, errand.asked_by, errand.tool),
         )
 
+    def _spawn(self, session: Session, right: Right, call: CallId, say: Callable[[str], None]) -> Spawn | None:
+        start = self.spawner
+        if start is None:
+            return None
+
+        async def spawn(task: Task) -> Result:
+            return await start(session, right, call, task, say)
+
+        return spawn
+
     async def _within_deadline(self, name: str, arguments: str, context: ToolTurn) -> Result:
         deadline = self._box.tools.timeout_of(name) or self._config.agents.defaults.deadlines.tool
         with trio.move_on_after(deadline) as scope:
@@ -107,6 +130,10 @@ class ToolHands:
             text = f"Error: {name} was ended after {deadline:g} seconds; its effects may have happened."
             result = Result(text, failed=True)
         return result
+
+
+def _say(show: Show, turn: Turn, call: CallId, line: str) -> None:
+    show(Working(turn.number, call, line))
 
 
 def _state(result: Result) -> CallState:
@@ -119,6 +146,6 @@ def _goes_on(result: Result, right: Right, asked_by: MessageId, tool: str) -> Er
     """What goes on when its call has ended."""
     if result.background is None:
         return None
-    call, text, tainted = result.background.id, result.background.text, result.tainted or right.tainted
+    on, tainted = result.background, result.tainted or right.tainted
     who, kind = str(right.principal), ErrandKind.BACKGROUND
-    return Errand(ErrandId(call), kind, text, who, asked_by, call, tool, tainted=tainted, origin=right.origin)
+    return Errand(ErrandId(on.id), kind, on.text, who, asked_by, on.id, tool, on.task, tainted=tainted, origin=right.origin)

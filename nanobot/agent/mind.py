@@ -33,6 +33,7 @@ from nanobot.providers.port import (
 )
 from nanobot.providers.registry import Selection
 from nanobot.providers.retry import Policy, complete_with_retry
+from nanobot.providers.vision import Seeing
 from nanobot.session import events as ev
 from nanobot.session.ports import Show, Shown, Waiting
 from nanobot.session.state import Session, Turn
@@ -50,7 +51,7 @@ class ModelMind:
 
     _config: Config
     _environ: Mapping[str, str]
-    _http: SharedHttp
+    http: SharedHttp
     _system: context.SystemPrompt
     _box: Toolbox
     _guard: Guard
@@ -60,6 +61,7 @@ class ModelMind:
     def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
         self._config = config
+        self._system.reconfigure(config)
         self._chosen.clear()
 
     async def think(self, session: Session, turn: Turn, show: Show) -> ev.ModelAnswered | ev.ModelFailed | ev.ContextFull:
@@ -75,7 +77,7 @@ class ModelMind:
     async def _call(self, session: Session, turn: Turn, chosen: _Chosen, show: Show) -> ev.ModelAnswered | ev.ContextFull:
         defaults = self._config.agents.defaults
         request = self._request(session, turn, chosen.selection)
-        leaving = self._leaving(session, turn, chosen.selection, request.system)
+        leaving = self._leaving(session, turn, chosen.selection, request)
         if leaving:
             return ev.ContextFull(turn.number, turn.step, self._clock(), session.base + leaving)
         try:
@@ -87,7 +89,7 @@ class ModelMind:
                 on_wait=lambda error, seconds: show(Waiting(str(error), self._clock() + seconds)),
             )
         except ContextTooLong:
-            leaving = self._leaving(session, turn, chosen.selection, request.system, refused=True)
+            leaving = self._leaving(session, turn, chosen.selection, request, refused=True)
             return ev.ContextFull(turn.number, turn.step, self._clock(), session.base + leaving, refused=True)
         return await self._answered(session, turn, completion)
 
@@ -117,27 +119,29 @@ class ModelMind:
         if chosen is None:
             selection = self._select(model)
             if selection.may_look_local:
-                selection = await find_local(self._http) or selection
-            chosen = self._chosen[model] = _Chosen(selection, open_provider(selection, self._config, self._http))
+                selection = await find_local(self.http) or selection
+            provider = Seeing(open_provider(selection, self._config, self.http), registry.sight(self._config, selection))
+            chosen = self._chosen[model] = _Chosen(selection, provider)
         return chosen
 
     def _request(self, session: Session, turn: Turn, selection: Selection) -> Request:
         key = SessionKey.parse(session.key)
-        sender = Principal.parse(turn.principal).user
+        block = context.runtime_block(self._clock(), key.channel, key.chat, Principal.parse(turn.principal).user)
         return Request(
             model=selection.model,
             system=self._system.text(),
             entries=context.entries(session.exchanges, turn.entries),
             tools=self._guard.offered(session, turn),
             params=registry.params(self._config, selection),
-            runtime=context.runtime_block(self._clock(), key.channel, key.chat, sender),
+            runtime=block + self._system.named(turn.entries, turn.principal),
             cache_key=session.key,
             no_tools=bool(turn.last_call),
             stream=self._config.agents.defaults.stream,
         )
 
-    def _leaving(self, session: Session, turn: Turn, selection: Selection, system: str, *, refused: bool = False) -> int:
-        fixed = len(system) + sum(len(tool.schema) + len(tool.description) for tool in self._guard.offered(session, turn))
+    def _leaving(self, session: Session, turn: Turn, selection: Selection, request: Request, *, refused: bool = False) -> int:
+        tools = sum(len(tool.schema) + len(tool.description) for tool in request.tools)
+        fixed = len(request.system) + len(request.runtime) + tools
         window = registry.context_window(self._config, selection)
         budget = context.Budget(self._config.agents.defaults.memory_window, window * context.WINDOW_SHARE, fixed)
         return context.keep_from(session.exchanges, turn.entries, budget, refused=refused)

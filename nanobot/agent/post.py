@@ -68,7 +68,7 @@ class Post:
         """See `nanobot.tools.port.Post`."""
         there = session.key if letter.to is None else str(letter.to)
         elsewhere = "" if there == session.key else there
-        asked = ev.MessageAsked(turn.number, call, self._clock(), letter.text, letter.attachments, elsewhere)
+        asked = ev.MessageAsked(turn.number, call, self._clock(), letter.text, letter.attachments, elsewhere, letter.buttons)
         with self._waiting(there, request_of(session, turn, call)) as wait:
             await self.sessions.deliver(SessionKey.parse(session.key), asked)
             with trio.move_on_after(WAIT_S):
@@ -81,7 +81,7 @@ class Post:
 
     async def pay(self, session: Session, owed: Owed) -> ev.PaidTo:
         """Bring to another session what this one owes it; as long as that cannot be opened, try again."""
-        handed = ev.Handed(owed.id, owed.text, owed.at, owed.attachments, owed.origin)
+        handed = ev.Handed(owed.id, owed.text, owed.at, owed.attachments, owed.origin, owed.buttons)
         for attempt in itertools.count():
             try:
                 await self.sessions.deliver(SessionKey.parse(owed.to), handed)
@@ -123,7 +123,7 @@ class Later:
         """See `nanobot.tools.port.Post`."""
         to = self._session if letter.to is None else str(letter.to)
         name = f"{self._session}/{self._errand}.{len(self.owed)}"
-        self.owed.append(Owed(name, to, letter.text, self._clock(), letter.attachments, self._session))
+        self.owed.append(Owed(name, to, letter.text, self._clock(), letter.attachments, self._session, letter.buttons))
         return Result("Queued.")
 
 

@@ -1,7 +1,9 @@
-"""The tools as they are now: what the configuration offers, the sandbox that was found, the way out to the network.
+"""The tools as they are now: what the configuration offers, the sandbox that was found, the way out to the network, and behind
+them what MCP servers offer at the moment.
 
 `look` finds out about the sandbox by starting a command in it, unless that was done of late. It takes a tenth of a second, which
-nobody waits for who only opens a chat: `ready` is for those who call the model or run a tool.
+nobody waits for who only opens a chat: `ready` is for those who call the model or run a tool. It waits for servers, too, but no
+longer than `SETTLE_S` from when they were begun (mcp/servers.py); a gateway begins them once it is ready itself.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import trio
 
 from nanobot.config.paths import Places
 from nanobot.config.schema import Config
+from nanobot.mcp.servers import Servers
 from nanobot.processes import remembered, sandbox
 from nanobot.processes.sandbox import Isolation
 from nanobot.security.egress import Egress, open_egress
@@ -36,12 +39,14 @@ class Toolbox:
     """File in which a sandbox that worked is remembered."""
     _ways_out: AsyncExitStack
     _egress: Egress
+    servers: Servers
     _isolation: Isolation = UNKNOWN
     _known: trio.Event = attrs.field(factory=trio.Event, init=False)
     tools: Tools = attrs.field(init=False)
     """Those of a machine without a sandbox until `ready`."""
 
     def __attrs_post_init__(self) -> None:
+        self.servers.on_change = self._fill
         self._fill()
 
     async def look(self) -> None:
@@ -57,27 +62,30 @@ class Toolbox:
 
     async def ready(self) -> None:
         await self._known.wait()
+        await self.servers.settled()
 
     async def reconfigure(self, new: Config) -> None:
         """For the calls that begin from now on. Raises: ConfigError, with nothing changed."""
-        await self.ready()
+        await self._known.wait()
         old, self._config = self._config.tools, new
         if (new.tools.web, new.tools.ssrf_whitelist) != (old.web, old.ssrf_whitelist):
             self._egress = await self._ways_out.enter_async_context(open_egress(new.tools))  # the old one ends what it began
         if new.tools.exec != old.exec:
             self._isolation = await sandbox.probe(new.tools.exec, self._environ)
         self._fill()
+        await self.servers.reconfigure(new)
 
     def _fill(self) -> None:
         built = build_tools(self._config, self._isolation, self._egress, environ=self._environ, inherit_fds=self._inherit_fds)
-        self.tools = built
+        self.tools = built.with_more(self.servers.tools)
 
 
 @asynccontextmanager
 async def open_toolbox(
     config: Config, places: Places, environ: Mapping[str, str], inherit_fds: Sequence[int]
 ) -> AsyncIterator[Toolbox]:
-    """For as long as the block lasts; `look` is the caller's to run. Raises: ConfigError."""
+    """For as long as the block lasts; `look` and `servers.run` are the caller's to run. Raises: ConfigError."""
+    servers = Servers(config, places.data, places.workspace(config), environ, inherit_fds)
     async with AsyncExitStack() as ways_out:
         egress = await ways_out.enter_async_context(open_egress(config.tools))
-        yield Toolbox(config, environ, inherit_fds, places.data / "sandbox.json", ways_out, egress)
+        yield Toolbox(config, environ, inherit_fds, places.data / "sandbox.json", ways_out, egress, servers)

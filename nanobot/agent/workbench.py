@@ -13,7 +13,8 @@ from nanobot.config.schema import Config
 from nanobot.journal import names
 from nanobot.messages import CallId, SessionKey
 from nanobot.processes.running import Processes
-from nanobot.tools.port import Post, TaintLedger, ToolTurn
+from nanobot.skills.places import PACKAGED
+from nanobot.tools.port import Post, Spawn, TaintLedger, ToolTurn
 
 
 @attrs.define(eq=False)
@@ -37,6 +38,7 @@ class Workbench:
         call: CallId,
         *,
         post: Post | None = None,
+        spawn: Spawn | None = None,
         may_instruct: bool = False,
         progress: Callable[[str], None] = lambda _line: None,
     ) -> ToolTurn:
@@ -49,9 +51,10 @@ class Workbench:
             call=call,
             results=results,
             data=self._places.data,
-            readable=(results, media),
+            readable=(results, media, *PACKAGED),
             media=media,
             post=post,
+            spawn=spawn,
             restrict=self._config.tools.restrict_to_workspace,
             tainted=right.tainted,
             may_instruct=may_instruct,

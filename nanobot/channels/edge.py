@@ -14,6 +14,7 @@ from loguru import logger
 from nanobot.errors import NanobotError
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 class ChannelBug(NanobotError):
@@ -38,6 +39,12 @@ def guarded_sync(name: str, work: Callable[[], T]) -> T:
         raise
     except Exception as exc:  # as above
         raise _bug(name, exc) from exc
+
+
+def leaf(group: BaseExceptionGroup[E]) -> E:
+    """The first of what has ended something that ran beside others."""
+    one = group.exceptions[0]
+    return leaf(one) if isinstance(one, BaseExceptionGroup) else one
 
 
 def _bug(name: str, exc: Exception) -> ChannelBug:

@@ -23,7 +23,7 @@ from loguru import logger
 
 from nanobot.channels.media import MOST_FILES
 from nanobot.channels.port import Arrived, NotTaken
-from nanobot.config.write import replace
+from nanobot.config.durable import replace
 
 GATHER_S = 0.8
 """Seconds that the next piece is waited for."""

@@ -1,4 +1,4 @@
-"""What arrives on a channel: who may speak, then the files, then on to the bus, and back when it is on disk.
+"""What arrives on a channel: who may speak, then the files and what is said in them, on to the bus, back when it is on disk.
 
 It waits for disks, never for a turn. At most `MOST_AT_ONCE` messages of a channel are under way, the next ones wait: the
 network keeps them for us. A stranger's answer is best effort, once a minute and chat, a few at a time.
@@ -18,6 +18,7 @@ from nanobot.channels import reactions
 from nanobot.channels.life import Life
 from nanobot.channels.media import Media
 from nanobot.channels.port import Arrived, Part
+from nanobot.channels.voice import Voice
 from nanobot.config.schema import ChannelConfig
 from nanobot.errors import NanobotError
 from nanobot.messages import Inbound, Outbound, OutboundId, Principal, SessionKey
@@ -52,6 +53,7 @@ class Intake:
     _deliver: Callable[[], Deliver]
     """Asked each time: the composition root sets it after the channels are made."""
     _clock: Callable[[], float]
+    _voice: Voice
     _slots: trio.Semaphore = attrs.field(factory=partial(trio.Semaphore, MOST_AT_ONCE), init=False)
     _answered: OrderedDict[SessionKey, float] = attrs.field(factory=OrderedDict, init=False)
     _answering: int = attrs.field(default=0, init=False)
@@ -80,6 +82,7 @@ class Intake:
     async def _take(self, life: Life, arrived: Arrived, principal: Principal) -> None:
         key = key_of(life.name, arrived)
         files, text = await self._media.fetch(key, arrived, life.limits.media_bytes)
+        text = await self._voice.heard(files, text)
         inbound = Inbound(arrived.id, key, principal, text, self._clock(), files, arrived.tainted, arrived.direct)
         await self._deliver()(inbound)
         reactions.tell(life, key, (arrived.id,), answered=False)

@@ -17,6 +17,7 @@ from nanobot.channels.media import Media
 from nanobot.channels.port import Channel
 from nanobot.channels.runner import Runner
 from nanobot.channels.sketches import Sketches
+from nanobot.channels.voice import Voice
 from nanobot.config.paths import Places
 from nanobot.config.schema import ChannelConfig, ChannelsConfig, RestartConfig
 from nanobot.journal import names
@@ -57,6 +58,8 @@ class Channels:
     """The way in; set by the composition root before any channel is added."""
     on_up: Callable[[str], None] = attrs.field(default=lambda _name: None, init=False)
     """Told when a channel can send; set likewise."""
+    voice: Voice = attrs.field(factory=Voice, init=False)
+    """Who hears voice messages; set likewise."""
     _runners: dict[str, Runner] = attrs.field(factory=dict, init=False)
     _media: Media = attrs.field(init=False)
 
@@ -77,7 +80,7 @@ class Channels:
         runner = Runner(
             name,
             make,
-            Intake(config, self._access, self._media, lambda: self.deliver, self._clock),
+            Intake(config, self._access, self._media, lambda: self.deliver, self._clock, self.voice),
             Sketches(*self._flags(config), self._clock),
             self._places.data / "channels" / names.encode(name),
             self._clock,

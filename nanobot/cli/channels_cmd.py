@@ -16,20 +16,17 @@ from nanobot.cli.terminal import opened, say, say_json, tell_warnings
 from nanobot.cli.texts import plain
 from nanobot.config.schema import ChannelConfig, ChannelsConfig, Config
 from nanobot.config.tree import keys_of
-from nanobot.control.client import NotRunning, ask
+from nanobot.control.client import NotRunning
 from nanobot.errors import NanobotError
 from nanobot.journal import names
 from nanobot.supervise.status import Node, as_json
 from nanobot.wire import JsonObject
 
-RESTART_S = 65.0
-"""Seconds: the gateway gives up before."""
-
 app = App(name="channels", help="See and restart the connections to chat networks.", version_flags=[])
 app.command("nanobot.cli.pairing:app", name="pair", help="Let people in who wrote to the assistant.", sort_key=4)
 app.command("nanobot.cli.channels_login:login", name="login", help="Link this machine to an account: whatsapp.", sort_key=3)
 app.command(
-    "nanobot.cli.quarantine:app", name="quarantine", help="See the mails that were not passed on, and let one in.", sort_key=4
+    "nanobot.cli.quarantine:app", name="quarantine", help="See the mails that were not passed on, and let one in.", sort_key=5
 )
 
 
@@ -66,7 +63,7 @@ def restart(
     config: ConfigOption = None,
 ) -> None:
     """Start a channel again, also one that was parked; its failures are forgotten."""
-    ask(opened(config).places.data, {"do": "restart_channel", "name": name}, RESTART_S)
+    live.restart(opened(config).places.data, name)
     say(f"{plain(name)} was started again. See how it is: nanobot channels status")
 
 

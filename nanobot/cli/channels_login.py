@@ -16,11 +16,8 @@ from nanobot.cli.options import ConfigOption
 from nanobot.cli.terminal import opened, say, tell, tell_warnings
 from nanobot.config.paths import Places
 from nanobot.config.schema import WhatsAppConfig
-from nanobot.control.client import ask
 from nanobot.errors import NanobotError
 
-RESTART_S = 65.0
-"""Seconds: the gateway gives up before."""
 OTHERS = "channels.whatsapp.autostart is off, so another bridge is used; link that one. See: nanobot guide whatsapp"
 BY_TOKEN = "{0} needs no login. See: nanobot guide {0}"
 
@@ -62,7 +59,7 @@ def _hand_over(places: Places, section: WhatsAppConfig) -> None:
     if not section.enabled:
         say(f'Now turn it on: set "enabled": true in channels.whatsapp of {places.config}, and see: nanobot guide whatsapp')
     elif live.look(places.data) is not None:
-        ask(places.data, {"do": "restart_channel", "name": "whatsapp"}, RESTART_S)
+        live.restart(places.data, "whatsapp")
         say("The gateway connects now. See how it is: nanobot channels status")
     else:
         say("Now start the gateway: nanobot gateway")

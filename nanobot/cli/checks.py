@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nanobot.archive.reading import short
-from nanobot.cli import checks_email, checks_gateway, checks_security, checks_telegram, checks_whatsapp
+from nanobot.cli import (
+    checks_email,
+    checks_gateway,
+    checks_mcp,
+    checks_security,
+    checks_skills,
+    checks_telegram,
+    checks_web,
+    checks_whatsapp,
+)
 from nanobot.cli.findings import UNREAD, Check, Facts, Finding, bad, ok, warn
 from nanobot.config.text import read
 from nanobot.config.tree import camel, dotted
@@ -231,6 +240,7 @@ def keys(facts: Facts) -> Finding:
     name = found[0].split(".")[1]
     spec = BY_NAME.get(normal(name)) if found[0].startswith("providers.") else None
     variable = spec.env[0] if spec and spec.env else f"{normal(name).upper()}_{'API_KEY' if 'apiKey' in found[0] else 'SECRET'}"
+    variable = "SEARCH_API_KEY" if found[0] == "tools.web.search.apiKey" else variable
     key = found[0].rpartition(".")[2]
     return warn(f'{named} in plain text; better in the environment, and here: "{key}": "${{{variable}}}"')
 
@@ -294,6 +304,10 @@ CHECKS: Mapping[str, Check] = {
     "command network": checks_security.network,
     "file tools": checks_security.files,
     "inner networks": checks_security.inner_networks,
+    "skills": checks_skills.skills,
+    "mcp": checks_mcp.mcp,
+    "web search": checks_web.search,
+    "documents": checks_web.documents,
     "telegram": checks_telegram.telegram,
     "email": checks_email.email,
     "whatsapp": checks_whatsapp.whatsapp,

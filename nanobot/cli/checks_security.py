@@ -17,7 +17,7 @@ from nanobot.security.egress_address import METADATA, networks
 from nanobot.security.policy import TABLE, WHO, Case, decide
 from nanobot.web.token import FILE as TOKEN
 
-DANGEROUS = [row for row in TABLE if row.startswith(("exec", "write_file:", "edit_file:"))]
+DANGEROUS = [row for row in TABLE if row.startswith(("exec", "write_file:", "edit_file:", "apply_patch:"))]
 """Rows of the policy table that reach beyond a conversation."""
 WIDEST = {4: 8, 6: 7}
 """Bits of the widest networks that are private as a whole: 10.0.0.0/8, fc00::/7."""

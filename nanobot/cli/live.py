@@ -15,6 +15,8 @@ from nanobot.wire import Json, JsonObject
 
 ASK_S = 5.0
 """Seconds: a gateway that cannot say within them how it is hangs."""
+RESTART_S = 65.0
+"""Seconds: an end and a start have thirty each."""
 WIDTH = 80
 WIDEST_NAME = 28
 STATE = 9
@@ -49,6 +51,11 @@ def look(data: Path) -> Running | None:
     except NotRunning:
         return None
     return Running(said if isinstance(said, dict) else {})
+
+
+def restart(data: Path, name: str) -> None:
+    """Have a channel, or a server of MCP, started again. Raises: NotRunning, NotAnswering, Refused."""
+    ask(data, {"do": "restart_channel", "name": name}, RESTART_S)
 
 
 # --- reading: keys that are missing are at their default, those that are unknown are of a later version

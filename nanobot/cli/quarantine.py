@@ -15,17 +15,16 @@ import attrs
 from cyclopts import App, Parameter
 
 from nanobot.channels.email.quarantine import Quarantine, Row
+from nanobot.cli import live
 from nanobot.cli.live import ago
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import opened, say, say_json, tell, tell_warnings
 from nanobot.cli.texts import plain
-from nanobot.control.client import NotRunning, ask
+from nanobot.control.client import NotRunning
 from nanobot.journal import names
 from nanobot.wire import JsonObject
 
 NAME = "email"
-RESTART_S = 65.0
-"""Seconds: the gateway gives up before."""
 USAGE = 2
 
 app = App(name="quarantine", help="See the mails that were not passed on, and let one in.", version_flags=[])
@@ -54,7 +53,7 @@ def release(*ids: IdsArgument, config: ConfigOption = None) -> int:
     store, folder = _store(config)
     store.release(*ids)
     try:
-        ask(folder, {"do": "restart_channel", "name": NAME}, RESTART_S)
+        live.restart(folder, NAME)
         say("The channel was started again, and passes it on now.")
     except NotRunning:
         say("It will be passed on when the gateway runs.")

@@ -21,8 +21,8 @@ from nanobot.cli import transcript
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import Cancelled, ask, opened, say, tell, tell_warnings
 from nanobot.cli.texts import plain, when
+from nanobot.config.durable import replace
 from nanobot.config.paths import Places
-from nanobot.config.write import replace
 from nanobot.control import client
 from nanobot.control.client import Refused
 from nanobot.errors import InUse, NanobotError

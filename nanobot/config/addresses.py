@@ -10,18 +10,28 @@ from nanobot.config.codec import Mistake
 from nanobot.config.schema import ToolsConfig
 
 PROXIES = ("http", "socks5")
+NO_NETWORK = "expected a network such as 192.168.1.0/24 or fd12::/16, got something else"
 
 
 def mistakes(tools: ToolsConfig) -> Iterator[Mistake]:
     """What cannot be used. A proxy is not quoted: it may hold a password."""
     for place, network in enumerate(tools.ssrf_whitelist):
-        try:
-            ipaddress.ip_network(network.strip(), strict=False)
-        except ValueError:
-            path = ("tools", "ssrfWhitelist", place)
-            yield Mistake(path, "expected a network such as 192.168.1.0/24 or fd12::/16, got something else")
+        if not _is_network(network):
+            yield Mistake(("tools", "ssrfWhitelist", place), NO_NETWORK)
+    for name, server in tools.mcp_servers.items():
+        for place, network in enumerate(server.networks):
+            if not _is_network(network):
+                yield Mistake(("tools", "mcpServers", name, "networks", place), NO_NETWORK)
     if tools.web.proxy and not _is_proxy(tools.web.proxy.reveal().strip()):
         yield Mistake(("tools", "web", "proxy"), f"expected {' or '.join(f'{scheme}://host:port' for scheme in PROXIES)}")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_proxy(text: str) -> bool:

@@ -12,7 +12,7 @@ from nanobot.config.tree import Path, dotted, loose
 from nanobot.wire import Json
 
 _PATTERNS = """
-api modelPresets transcription
+api modelPresets
 gateway.heartbeat gateway.restartMode
 channels.telegram.mode channels.telegram.webhookUrl channels.telegram.webhookListenHost channels.telegram.webhookListenPort
 channels.telegram.webhookPath channels.telegram.webhookSecretToken channels.telegram.streamEditInterval
@@ -22,17 +22,16 @@ channels.discord channels.feishu channels.dingtalk channels.slack
 channels.email.verifySpf channels.email.verifyDkim
 channels.mochat channels.qq channels.matrix channels.weixin channels.wecom channels.mattermost channels.msteams
 channels.signal channels.napcat channels.websocket channels.showReasoning channels.sendMaxRetries channels.streaming
-channels.transcriptionProvider channels.transcriptionLanguage
 agents.defaults.botIcon agents.defaults.botName agents.defaults.consolidationRatio agents.defaults.contextBlockLimit
-agents.defaults.contextWindowTokens agents.defaults.disabledSkills agents.defaults.dream agents.defaults.failOnToolError
+agents.defaults.contextWindowTokens agents.defaults.dream agents.defaults.failOnToolError
 agents.defaults.fallbackModels agents.defaults.idleCompactAfterMinutes agents.defaults.idleCompactCheckIntervalSeconds
-agents.defaults.maxConcurrentSubagents agents.defaults.modelPreset agents.defaults.providerRetryMode
+agents.defaults.modelPreset agents.defaults.providerRetryMode
 agents.defaults.sessionTtlMinutes agents.defaults.timezone agents.defaults.timezoneMode agents.defaults.toolHintMaxLength
 agents.defaults.unifiedSession
 providers.*.apiType providers.*.displayName providers.*.extraQuery providers.*.profile providers.*.proxy
 providers.*.region providers.*.thinkingStyle
-tools.cliApps tools.imageGeneration tools.maxSessionMessagesPerMinute tools.mcpServers tools.my tools.myEnabled
-tools.mySet tools.web.fetch tools.web.search tools.webuiAllowLocalServiceAccess tools.webuiAllowRemotePackageInstall
+tools.cliApps tools.imageGeneration tools.maxSessionMessagesPerMinute tools.my tools.myEnabled
+tools.mySet tools.web.fetch tools.webuiAllowLocalServiceAccess tools.webuiAllowRemotePackageInstall
 tools.exec.allowPatterns tools.exec.denyPatterns tools.exec.restrictToWorkspace
 """
 KEYS = [pattern.split(".") for pattern in _PATTERNS.split()]
@@ -50,6 +49,9 @@ PROVIDERS = tuple(_SERVED.split())
 """The providers of providers/registry.py, which this package does not import; a test compares them."""
 THEIR_PROVIDERS = tuple(_NOT_SERVED.split())
 _KNOWN = frozenset(map(loose, (*PROVIDERS, *THEIR_PROVIDERS)))
+
+THEIR_SEARCHES = ("olostep", "bocha", "volcengine", "keenable")
+"""Search services that are not served here."""
 
 PROCESS_VARIABLES = frozenset(
     {
@@ -103,11 +105,27 @@ def modernised(root: dict[str, Json]) -> list[str]:
         warnings.append(f"tools.exec.timeout: 0 (no limit) counts as {LONGEST_COMMAND_S} seconds here")
     if command.get("sandbox") == "":  # their word for none, which they write out unasked
         del command["sandbox"]
+    warnings += _searching(_object(_object(tools, "web"), "search"))
+    for section, name in (("transcription", "provider"), ("channels", "transcriptionProvider")):
+        if _object(root, section).get(name) == "groq":  # written out unasked, and the first that is tried in any case
+            del _object(root, section)[name]
     if dropped := [text for habit in HABITS if (text := _dropped(root, habit))]:
         warnings.append(
             f"{' and '.join(dropped)} count as not set, because older versions wrote them unasked; "
             'to turn them on, add "configVersion": 1'
         )
+    return warnings
+
+
+def _searching(search: dict[str, Json]) -> list[str]:
+    """What is left out of `tools.web.search`."""
+    warnings = []
+    if search.get("provider") in THEIR_SEARCHES:
+        warnings.append(f"tools.web.search.provider: {search.pop('provider')} is not served here, so duckduckgo is used")
+        search["apiKey"] = ""
+    if search.get("baseUrl") and search.get("provider") != "searxng":
+        del search["baseUrl"]
+        warnings.append("tools.web.search.baseUrl counts as not set, because older versions only used it for searxng")
     return warnings
 
 

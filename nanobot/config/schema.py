@@ -68,6 +68,7 @@ class Deadlines:
     whole_answer: float = key(300.0, "Seconds for an answer that is not streamed.", minimum=0.1, maximum=7200)
     tool: float = key(60.0, "Seconds for a tool call that has no deadline of its own.", minimum=0.1, maximum=86400)
     turn: float = key(1800.0, "Seconds for a whole turn.", minimum=1, maximum=86400)
+    subagent: float = key(900.0, "Seconds for the task of a subagent.", minimum=1, maximum=86400)
     consolidation: float = key(120.0, "Seconds for one consolidation of memory.", minimum=1, maximum=3600)
 
 
@@ -79,6 +80,7 @@ class ModelSettings:
     max_tokens: int | None = key(None, "Most tokens of one answer.", minimum=1)
     reasoning_effort: Effort | None = key(None, "How hard a reasoning model thinks.")
     context_window: int | None = key(None, "Tokens the model can read.", minimum=1024)
+    vision: bool | None = key(None, "Whether the model sees pictures; unset means what is known of it.")
     extra_body: Mapping[str, object] = key({}, "Extra fields for the request's body, as they are.")
 
 
@@ -91,6 +93,8 @@ class AgentDefaults:
     temperature: float | None = key(None, "Sampling temperature; unset leaves it to the service.", minimum=0, maximum=2)
     reasoning_effort: Effort | None = key(None, "How hard a reasoning model thinks.")
     max_tool_iterations: int = key(200, "Most model calls in one turn.", minimum=1, maximum=10000)
+    max_concurrent_subagents: int = key(3, "Most subagents of a conversation at a time.", minimum=1, maximum=50)
+    max_subagent_iterations: int = key(40, "Most model calls for the task of a subagent.", minimum=1, maximum=10000)
     memory_window: int = key(100, "Most messages of history in a prompt.", minimum=4, maximum=10000)
     context_window: int | None = key(
         None, "Tokens the model can read; unset means what is known of the model, else 8192.", minimum=1024
@@ -100,6 +104,7 @@ class AgentDefaults:
     )
     stream: bool = key(True, "Ask model services for a stream of tokens.")
     deadlines: Deadlines = key(Deadlines(), "How long each kind of work may take.")
+    disabled_skills: tuple[str, ...] = key((), "Skills that are not used, by name.")
     retry_delays: tuple[float, ...] = key((1.0, 2.0, 4.0), "Seconds before each new attempt of a failed model call; none: [].")
 
 
@@ -144,9 +149,22 @@ class FileConfig:
     enable: bool = key(True, "Offer the file tools.")
 
 
+SearchProvider = Literal["duckduckgo", "brave", "tavily", "searxng", "exa", "jina", "serper", "kagi"]
+
+
+@attrs.frozen
+class WebSearchConfig:
+    provider: SearchProvider | None = key(None, "Search service; unset: brave where there is a key for it, else duckduckgo.")
+    api_key: Secret = key(Secret(), "Key of the service; unset: its variable in the environment.")
+    base_url: str = key("", "Address of the service; unset: its own. searxng needs the one of your server.")
+    max_results: int = key(5, "Results of a search where the model asks for no number.", minimum=1, maximum=20)
+    timeout: float = key(30.0, "Seconds for one search.", minimum=0.1, maximum=600)
+
+
 @attrs.frozen
 class WebToolsConfig:
     enable: bool = key(True, "Offer the web tools.")
+    search: WebSearchConfig = key(WebSearchConfig(), "The tool web_search: nanobot guide tools.")
     proxy: Secret = key(Secret(), "Proxy of the web tools, http or socks5: http://user:password@host:port.")
     user_agent: str = key("", "What the web tools call themselves; unset: nanobot and its version.")
 
@@ -172,6 +190,34 @@ class ApprovalsConfig:
     expire_s: float = key(86400.0, "Seconds that a call waits for the owner's word.", minimum=10, maximum=2592000)
 
 
+McpType = Literal["auto", "stdio", "sse", "streamableHttp"]
+McpAuth = Literal["auto", "oauth", "none"]
+
+
+@attrs.frozen
+class McpServerConfig:
+    """A server of the Model Context Protocol: a command, or an address."""
+
+    type: McpType = key(
+        "auto", "How to speak to it: auto (a command: stdio; an address ending in /sse: sse; else streamableHttp)."
+    )
+    command: str = key("", "Program that is the server, spoken to by its input and output.")
+    args: tuple[str, ...] = key((), "Arguments of the program.")
+    env: Mapping[str, str] = key({}, "Environment variables of the program, beside HOME, LANG, PATH and the like.", secret=True)
+    cwd: str = key("", "Folder that the program runs in; unset: the workspace.")
+    url: str = key("", "Address of the server, https://…")
+    headers: Mapping[str, str] = key({}, "HTTP headers for the server.", secret=True)
+    networks: tuple[str, ...] = key(
+        (), "Networks (CIDR) beside the public ones that the address of this server may lead to, such as 127.0.0.0/8."
+    )
+    auth: McpAuth = key("auto", "oauth, or auto: with the login of nanobot mcp login, where there is one; none: without.")
+    tool_timeout: float = key(30.0, "Seconds for one call.", minimum=0.1, maximum=86400)
+    enabled_tools: tuple[str, ...] = key(
+        ("*",), "Tools that are offered, by their names there or here; *: all, resources and prompts too."
+    )
+    trusted: bool = key(False, "What it says does not count as text of strangers.")
+
+
 @attrs.frozen
 class ToolsConfig:
     restrict_to_workspace: bool = key(True, "Keep file tools inside the workspace.")
@@ -183,6 +229,7 @@ class ToolsConfig:
     )
     policy: tuple[PolicyRule, ...] = key((), "Exceptions to what a tool may do for whom; the first that fits counts.")
     approvals: ApprovalsConfig = key(ApprovalsConfig(), "Calls that wait for the owner's word.")
+    mcp_servers: Mapping[str, McpServerConfig] = key({}, "Servers of the Model Context Protocol, by name: nanobot guide mcp.")
 
 
 GroupPolicy = Literal["mention", "open", "allowlist"]
@@ -274,9 +321,25 @@ class WhatsAppConfig(ChannelConfig):
 
 
 @attrs.frozen
+class TranscriptionConfig:
+    """Voice messages as text."""
+
+    enabled: bool = key(True, "Turn voice messages into text.")
+    provider: str | None = key(
+        None, "Service that does it, by its name in providers; unset: channels.transcriptionProvider, else the first with a key."
+    )
+    model: str | None = key(None, "Its model; unset: the usual one.")
+    language: str | None = key(None, "Language that is spoken, as de or en; unset: channels.transcriptionLanguage, else any.")
+    max_duration_sec: float = key(120.0, "Seconds of the longest message that is turned into text.", minimum=1, maximum=7200)
+    max_upload_mb: float = key(25.0, "Megabytes of the largest.", minimum=0.01, maximum=100)
+
+
+@attrs.frozen
 class ChannelsConfig:
     send_progress: bool = key(True, "Send what the model says between its steps.")
     send_tool_hints: bool = key(False, "Send a line for each tool that is used.")
+    transcription_provider: str | None = key(None, "Older name of transcription.provider.")
+    transcription_language: str | None = key(None, "Older name of transcription.language.")
     web: WebConfig = key(WebConfig(), "The page's chat.")
     telegram: TelegramConfig = key(TelegramConfig(), "Telegram: nanobot guide telegram.")
     email: EmailConfig = key(EmailConfig(), "E-mail: nanobot guide email.")
@@ -327,5 +390,6 @@ class Config:
     providers: Mapping[str, ProviderConfig] = key({}, "Model services, by name.")
     tools: ToolsConfig = key(ToolsConfig(), "What the assistant can do.")
     channels: ChannelsConfig = key(ChannelsConfig(), "The chat networks.")
+    transcription: TranscriptionConfig = key(TranscriptionConfig(), "Voice messages as text: nanobot guide channels.")
     gateway: GatewayConfig = key(GatewayConfig(), "The daemon.")
     retention: RetentionConfig = key(RetentionConfig(), "How long things are kept.")

@@ -25,6 +25,11 @@ SCHEMES = frozenset(["bearer", "basic", "token", "digest"])
 WORD = re.compile(r"[a-z]{1,8}|[0-9.]+|[/~].*", re.DOTALL)
 """What a variable with a telling name may hold that is none: `disabled`, a number, a path."""
 
+ENVIRONMENT = "env"
+"""The key under which an environment of somebody else's stands: most of it are folders and switches."""
+RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+=.-]{16,}")
+"""What looks like a secret under any name."""
+
 
 def protect(config: Config, environ: Mapping[str, str]) -> None:
     """From now on no sink of this process shows what is secret in them."""
@@ -36,7 +41,11 @@ def secrets_of(section: object) -> Iterator[str]:
     """Every secret text in a section and below."""
     cls: type = type(section)
     for key in keys_of(cls):
-        yield from _secrets(getattr(section, key.attribute), key.shape, key.name, masked=key.secret)
+        value = getattr(section, key.attribute)
+        if key.attribute == ENVIRONMENT:
+            yield from (*secrets_in(value), *filter(RANDOM.fullmatch, value.values()))
+        else:
+            yield from _secrets(value, key.shape, key.name, masked=key.secret)
 
 
 def secrets_in(environ: Mapping[str, str]) -> Iterator[str]:

@@ -148,9 +148,10 @@ def nearest(unknown: str, siblings: Sequence[str]) -> str | None:
 
 @functools.cache
 def elsewhere(name: str) -> str | None:
-    """Where a key of this name does stand, if it does in exactly one place outside tables."""
+    """Where a key of this name does stand, if it does in one place outside tables, or is one of the assistant's own."""
     places = [path for path in _paths(Config, ()) if path[-1] == name]
-    return dotted(places[0]) if len(places) == 1 else None
+    own = [path for path in places if path[:2] == ("agents", "defaults")]
+    return next((dotted(found[0]) for found in (places, own) if len(found) == 1), None)
 
 
 def _paths(cls: type, prefix: Path) -> Iterator[Path]:

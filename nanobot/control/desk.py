@@ -17,6 +17,7 @@ from nanobot.archive.reading import Reader
 from nanobot.control import tree
 from nanobot.control.approvals import Approvals
 from nanobot.control.letters import Kind, Letter, UnknownLetter, letters_of, parse_id
+from nanobot.control.port import MCP
 from nanobot.control.wish import Ending, Wish
 from nanobot.errors import JournalError
 from nanobot.journal.store import Store
@@ -41,6 +42,8 @@ class Desk:
     """Nodes of what is neither a child nor a session."""
     _approvals: Approvals = attrs.field(factory=Approvals)
     on_reload: Callable[[], Awaitable[str]] = attrs.field(init=False)
+    restart_server: Callable[[str], Awaitable[None]] = attrs.field(init=False)
+    """Of MCP, by its name."""
     address: Callable[[], str] = attrs.field(default=lambda: "", init=False)
     """Of the page, with its token."""
     since: float = attrs.field(init=False)
@@ -70,7 +73,10 @@ class Desk:
         return self.address()
 
     async def restart_channel(self, name: str) -> None:
-        await self._supervisor.restart(name)
+        if name.startswith(MCP):
+            await self.restart_server(name.removeprefix(MCP))
+        else:
+            await self._supervisor.restart(name)
 
     async def reload(self) -> str:
         return await self.on_reload()

@@ -15,6 +15,8 @@ from nanobot.messages import SessionKey
 from nanobot.supervise.status import Node
 from nanobot.wire import JsonObject
 
+MCP = "mcp:"
+
 
 class ConnectionGone(NanobotError):
     """The other side has closed, or has not read for too long."""
@@ -55,7 +57,7 @@ class Gateway(Protocol):
         ...
 
     async def restart_channel(self, name: str) -> None:
-        """Raises: NanobotError for an unknown name, with those that are known."""
+        """Or an MCP server: its name behind `MCP`. Raises: NanobotError for an unknown name, with those that are known."""
         ...
 
     async def reload(self) -> str:

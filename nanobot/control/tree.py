@@ -10,10 +10,11 @@ import attrs
 from nanobot.journal.writers import WriterStats
 from nanobot.messages import CallState, Note, Said, SessionKey
 from nanobot.security.approvals import buttons
-from nanobot.session.errands import open_approvals
+from nanobot.session.errands import background, open_approvals
 from nanobot.session.registry import Failing
 from nanobot.session.state import AwaitingTool, Consolidating, Errand, Idle, Session, Stopping, Thinking
 from nanobot.supervise.status import Node
+from nanobot.tools.spawn import NAME as SPAWN
 
 MOST_SESSIONS = 100
 """Sessions that the tree names, those with something to do first: a page for people, not a dump of a thousand chats."""
@@ -59,10 +60,14 @@ def _approval_node(errand: Errand) -> Node:
     return Node(errand.id, "approval", "waiting", 0.0, waiting=f"the owner's word: {what}", until=errand.expires_at, facts=facts)
 
 
+def _running_node(errand: Errand) -> Node:
+    return Node(errand.id, "subagent" if errand.tool == SPAWN else "process", "working", 0.0, waiting=errand.title)
+
+
 def session_node(session: Session) -> Node:
     """What it does, what it waits for, and what it asks its owner."""
     state, doing, since = _doing(session)
-    asked = tuple(map(_approval_node, open_approvals(session)))
+    asked = (*map(_approval_node, open_approvals(session)), *map(_running_node, background(session)))
     node = Node(_short(session.key), "session", state, since, waiting=doing, facts=_facts(session), children=asked)
     head = session.outbox[0] if session.outbox else None
     if head is None or not head.error:

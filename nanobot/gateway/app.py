@@ -41,6 +41,7 @@ from nanobot.gateway.house import open_house
 from nanobot.journal import names
 from nanobot.journal.writers import open_writers
 from nanobot.messages import SessionKey
+from nanobot.providers.transcription import Transcriber
 from nanobot.security.access import Access
 from nanobot.security.pairing import Pairing
 from nanobot.session import events as ev
@@ -140,11 +141,15 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
             on_drained=bus.close,
         ) as house:
             bus.sessions = house
+            channels.voice.transcribe = Transcriber(lambda: current.config, run.environ, house.mind.http).words
             if backlog.damaged is not None:
                 notices.tell(LOST.format(backlog.damaged))
             if not house.resumes:
                 notices.tell(NOT_RESUMED)
-            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, (backlog.nodes, notices.nodes), approvals)
+            others = (house.servers.nodes, backlog.nodes, notices.nodes)
+            desk = Desk(house.registry, house.store, supervisor, run.wish, clock, others, approvals)
+            desk.restart_server = house.servers.restart
+            house.servers.on_node = lambda node: notices.on_change(attrs.evolve(node, name=f"The MCP server {node.name}"))
             pages = Pages(house.registry, Reader(house.store.journals.root), clock)
             children = Children(current, places, supervisor, channels, terminals, desk, pages)
             desk.on_reload = Reload(current, run.reread, house, channels, (access, notices), children.switch)
@@ -161,6 +166,7 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
                 await nursery.start(service)
             await children.start()
             desk.ready = True
+            house.servers.begin()
             yield desk
         with trio.move_on_after(GOODBYE_S, shield=True):
             await terminals.close(restarting=run.wish.ending is Ending.RESTART)

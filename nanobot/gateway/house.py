@@ -24,6 +24,7 @@ from nanobot.agent.hands import ToolHands
 from nanobot.agent.mind import ModelMind
 from nanobot.agent.post import Post
 from nanobot.agent.questions import Order, Questions
+from nanobot.agent.subagents import Subagents, TaskPrompt
 from nanobot.agent.toolbox import open_toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.archive.takeover import taken_over
@@ -35,6 +36,7 @@ from nanobot.gateway.sweep import sweep_all
 from nanobot.journal.journal import RESERVE, Journals
 from nanobot.journal.store import Store
 from nanobot.journal.writers import Writers, open_writers
+from nanobot.mcp.servers import Servers
 from nanobot.messages import Inbound, Origin, Said
 from nanobot.processes.running import Processes
 from nanobot.providers.client import open_http
@@ -46,6 +48,9 @@ from nanobot.session import events as ev
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Outlet, Progress, Services
 from nanobot.session.registry import Registry, Watch
+from nanobot.skills.reading import Corner
+from nanobot.skills.shelf import Shelf
+from nanobot.tools import patch, patch_files
 
 SWEEP_S = 86400.0
 ASIDE_S = 5.0
@@ -66,6 +71,8 @@ class House:
     """False: it died too often of late, so that nothing that was unfinished was taken up."""
     reconfigure: Callable[[Config], Awaitable[None]]
     """The next model call and the next tool call use this."""
+    servers: Servers
+    """Of MCP. Whoever opens the house begins them when nobody has to wait for that."""
     _space_known_until: float = attrs.field(default=0.0, init=False)
 
     async def deliver(self, inbound: Inbound) -> None:
@@ -114,13 +121,21 @@ async def open_house(
     async with open_http() as http, open_toolbox(config, places, environ, inherit_fds) as box, open_writers() as writers:
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
+        await writers.run("patches that were cut short", partial(patch_files.recover, places.data / patch.FOLDER))
         post, elsewhere, processes = Post(clock), Elsewhere(clock), Processes(clock=clock)
-        bench = Workbench(config, workspace, places, Ledger(places.tainted, workspace), processes)
+        ledger = Ledger(places.tainted, workspace)
+        bench = Workbench(config, workspace, places, ledger, processes)
         guard = Guard(config, box, bench, clock, owns)
-        mind = ModelMind(config, environ, http, SystemPrompt(workspace), box, guard, clock)
+        shelf = Shelf(Corner(workspace, places.data, ledger), environ, config)
+        mind = ModelMind(config, environ, http, SystemPrompt(workspace, shelf), box, guard, clock)
         hands = ToolHands(config, box, bench, guard, clock, owns, post)
+        apart = attrs.evolve(guard, alone=True)
+        task_mind = ModelMind(config, environ, http, TaskPrompt(workspace), box, apart, clock)
+        task_hands = ToolHands(config, box, bench, apart, clock, owns, post)
+        subagents = Subagents(config, task_mind, task_hands, processes, clock, owns)
+        hands.spawner = subagents.start
         orders = {"/approve": elsewhere.approve, "/deny": elsewhere.deny, **(orders or {})}
-        beside = Beside(Questions(mind, store.survey, clock, owns, orders), hands, processes, post, clock)
+        beside = Beside(Questions(mind, store.survey, clock, owns, orders), hands, subagents, processes, post, clock, owns)
         services = Services(mind, hands, outlet, beside, clock, config.agents.defaults.deadlines.turn, keyed)
         watchers = (beside.watch, post.watch, watch)
         earlier = partial(taken_over, workspace=workspace, data=places.data)
@@ -129,7 +144,7 @@ async def open_house(
             nonlocal config
             await box.reconfigure(new)
             config = new
-            for part in (bench, guard, mind, hands):
+            for part in (bench, guard, apart, mind, hands, subagents):
                 part.reconfigure(new)
             registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))
 
@@ -138,11 +153,12 @@ async def open_house(
             post.sessions = elsewhere.sessions = registry
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.look)
+                nursery.start_soon(box.servers.run)
                 await nursery.start(processes.run)
                 await nursery.start(partial(registry.run, resume_all=resume_all))
                 nursery.start_soon(_sweep_daily, writers, lambda: sweep_all(places, config.retention, clock()))
                 try:
-                    yield House(registry, store, mind, clock, resume, reconfigure)
+                    yield House(registry, store, mind, clock, resume, reconfigure, box.servers)
                 finally:
                     with trio.move_on_after(drain_s + ASIDE_S, shield=True):
                         await registry.drain(clock(), drain_s)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from loguru import logger
 
+from nanobot.config.durable import replace
 from nanobot.config.schema import ExecConfig
-from nanobot.config.write import replace
 from nanobot.processes.sandbox import Isolation
 
 KEPT_S = 86400.0

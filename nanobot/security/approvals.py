@@ -26,6 +26,9 @@ WAITS = (
     "reaches you as a message. Do not ask for it again; go on without it, or end your answer by saying what you wait for."
 )
 WAITS_ALREADY = "Refused: the same call waits for the owner's word already (id {})."
+ALONE = (
+    "Refused: this needs the owner's word, and a subagent can ask nobody. Do what can be done without, and say what is missing."
+)
 TOO_MANY = f"Refused: {MOST_OPEN} calls wait for the owner's word in this chat already. Wait until some are answered."
 TOO_LONG = f"it needs the owner's word, and with more than {LONGEST} signs nobody can read what it does. Do it in smaller parts"
 CHANGED = (

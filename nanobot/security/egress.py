@@ -134,7 +134,7 @@ class Egress:
         """
         wire = await trio.to_thread.run_sync(importlib.import_module, _WIRE)
         async with self._building:
-            self._tls = self._tls or await trio.to_thread.run_sync(_trusting)
+            self._tls = self._tls or await trio.to_thread.run_sync(trusting)
         made: Transport = wire.Transport(wire.Guard(self._rules, proxy=self._proxy, resolver=self._resolver), self._tls)
         return made
 
@@ -189,7 +189,7 @@ def redirected(ask: Ask, status: int, location: str) -> Ask:
     return Ask(target, method, headers, body)
 
 
-def _trusting() -> ssl.SSLContext:
+def trusting() -> ssl.SSLContext:
     """With the certificates that this machine trusts. Slow: for a thread."""
     context: ssl.SSLContext = importlib.import_module("httpx2").create_ssl_context()
     return context

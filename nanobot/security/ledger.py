@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 from loguru import logger
 
-from nanobot.config.write import replace
+from nanobot.config.durable import replace
 from nanobot.errors import ToolError
 
 MOST_FILES = 10_000

@@ -6,7 +6,8 @@ that text may be the one who gives the order. The table is deny by default: an u
 owner's alone.
 
 A rule of `tools.policy` that fits is believed before the table; the first one counts. A pattern that allows a command must
-mean all of it: it fits no command line that a shell takes apart, so that `git *` allows no `git log; rm -rf x`.
+mean all of it: it fits no command line that a shell takes apart, so that `git *` allows no `git log; rm -rf x`, and no patch
+that has a file beside.
 
 The guide's page `policy` shows the table; a test compares them.
 """
@@ -36,6 +37,8 @@ write_file              + +     - -     - -     + +
 write_file:instructions + ?     - -     - -     + -
 edit_file               + +     - -     - -     + +
 edit_file:instructions  + ?     - -     - -     + -
+apply_patch             + +     - -     - -     + +
+apply_patch:instructions + ?     - -     - -     + -
 exec                    + ?     ? -     ? -     ? -
 exec:network            ? ?     ? -     - -     ? -
 exec:unsandboxed        ? ?     - -     - -     ? -
@@ -46,6 +49,11 @@ message                 + +     + +     + +     + +
 message:files           + +     + +     - -     + +
 message:elsewhere       + ?     - -     - -     + ?
 web_fetch               + +     + +     + +     + +
+web_search              + +     + +     + +     + +
+propose_change          + -     - -     - -     + -
+spawn                   + +     + +     - -     + +
+mcp                     + ?     ? -     ? -     ? -
+mcp:reads               + +     ? -     - -     + +
 (other, reads)          + +     + +     - -     + +
 (other, writes)         + ?     - -     - -     + -
 """
@@ -84,26 +92,39 @@ def decide(case: Case, rules: Sequence[PolicyRule]) -> Decision:
     for rule in rules:
         if _fits(rule, case):
             return rule.decision
-    row = TABLE.get(case.row) or TABLE[OTHER[case.effect]]
+    row = TABLE.get(_general(case.row)) or TABLE[OTHER[case.effect]]
     return row[2 * WHO.index(case.who) + case.tainted]
 
 
 def offered(tool: str, effect: Effect, who: Who, channel: str, rules: Sequence[PolicyRule]) -> bool:
     """Whether the model is told of a tool at all: a call of it may be allowed, or asked for. Taint makes no difference, so
     that the list stays the same for as long as the configuration does."""
-    rows = [row for row in TABLE if row.partition(":")[0] == tool] or [tool]
+    general = _general(tool)
+    rows = [f"{tool}{row.removeprefix(general)}" for row in TABLE if row.partition(":")[0] == general] or [tool]
     if any(_about(rule, tool) and rule.decision != "deny" and _for(rule, who, channel) for rule in rules):
         return True
-    general = [rule for rule in rules if rule.pattern is None and rule.tainted is None]
-    return any(decide(Case(row, effect, "", who, channel, tainted=False), general) != "deny" for row in rows)
+    simple = [rule for rule in rules if rule.pattern is None and rule.tainted is None]
+    return any(decide(Case(row, effect, "", who, channel, tainted=False), simple) != "deny" for row in rows)
+
+
+def _general(row: str) -> str:
+    """The row of the table for a call of a server's tool: `mcp_files_read:reads` is judged as `mcp:reads`."""
+    name, colon, kind = row.partition(":")
+    return f"mcp{colon}{kind}" if name.startswith("mcp_") else row
 
 
 def _fits(rule: PolicyRule, case: Case) -> bool:
-    if not (fnmatch.fnmatchcase(case.row, rule.tool) and _for(rule, case.who, case.channel)):
+    if not (_means(rule.tool, case.row) and _for(rule, case.who, case.channel)):
         return False
     if rule.tainted is not None and rule.tainted is not case.tainted:
         return False
     return rule.pattern is None or _matches(rule.pattern, case, whole=rule.decision == "allow")
+
+
+def _means(pattern: str, row: str) -> bool:
+    """A rule that names a tool of a server means it however it would run: what it claims of itself changes nothing."""
+    name = row.partition(":")[0]
+    return fnmatch.fnmatchcase(row, pattern) or (name.startswith("mcp_") and fnmatch.fnmatchcase(name, pattern))
 
 
 def _about(rule: PolicyRule, tool: str) -> bool:
@@ -118,7 +139,8 @@ def _for(rule: PolicyRule, who: Who, channel: str) -> bool:
 def _matches(pattern: str, case: Case, *, whole: bool) -> bool:
     """Whether the pattern means the call. One that allows must mean all of a command; one that does not, any part of it."""
     if not _is_command(case.row):
-        return fnmatch.fnmatchcase(case.subject, pattern)
+        lines = [fnmatch.fnmatchcase(line, pattern) for line in case.subject.split("\n")]  # a patch has one for each file
+        return all(lines) if whole else any(lines) or fnmatch.fnmatchcase(case.subject, pattern)
     if whole:
         return not SHELL_SIGNS & set(case.subject) and fnmatch.fnmatchcase(" ".join(case.subject.split()), pattern)
     parts = re.split(r"[;&|\n()`{}]|\$\(", case.subject)

@@ -140,12 +140,15 @@ def resolve(path: str, turn: ToolTurn) -> Path:
 
 def instructs(path: str, turn: ToolTurn) -> bool:
     """Whether writing it changes what prompts are made of. Blocks. Raises: ToolError where it is no path."""
-    areas = areas_of(turn)
-    here, spot = Path("/"), areas.top
-    for name in resolve(path, turn).parts[1:]:
-        here /= name
-        spot = areas.below(spot, name, identity(here))
-    return spot.instructs
+    return _foreseen(resolve(path, turn), turn).instructs
+
+
+def check_write(path: str, turn: ToolTurn) -> Path:
+    """The resolved path of a file that may be written as things are; nothing is made. Blocks. Raises: ToolError."""
+    real = resolve(path, turn)
+    _subject(real, turn)
+    _demand(_foreseen(real, turn), Access.WRITE, turn, path)
+    return real
 
 
 def write_intent(tool: str, path: str, turn: ToolTurn) -> Intent:
@@ -154,6 +157,11 @@ def write_intent(tool: str, path: str, turn: ToolTurn) -> Intent:
     if instructs(path, turn):
         return Intent(f"{tool}:instructions", subject, f"Writes {one_line(subject)}, which becomes part of my instructions.")
     return Intent(tool, subject, f"Writes {one_line(subject)}.")
+
+
+def subject_of(path: str, turn: ToolTurn) -> str:
+    """The path as people read it. Raises: ToolError where it is none, or they would read another."""
+    return _subject(resolve(path, turn), turn)
 
 
 @contextmanager
@@ -173,6 +181,17 @@ def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.sta
 
     unless_changed: what `fstat` said when it was read; a file that changed since is left alone. Raises: ToolError.
     """
+    with place_to_write(path, turn) as (place, old):
+        if unless_changed is not None and (old is None or version(old) != version(unless_changed)):
+            raise ToolError(f"{path} was changed by somebody else in the meantime. Read it again, then repeat the edit")
+        with _noted(place.path, turn, whole=unless_changed is None):
+            _replace(place, data, old)
+        return old is not None
+
+
+@contextmanager
+def place_to_write(path: str, turn: ToolTurn) -> Generator[tuple[Place, os.stat_result | None]]:
+    """Where a file is written, its folders made, and what is there now. Raises: ToolError, for OSErrors of the block too."""
     _subject(resolve(path, turn), turn)
     with _walked(path, turn, Access.WRITE) as place, _explained(path):
         old = place.stat()
@@ -180,11 +199,26 @@ def write_file(path: str, turn: ToolTurn, data: bytes, *, unless_changed: os.sta
             raise ToolError(f"{path} is {_kind(old.st_mode)}, not a file that can be written")
         if old is not None and not os.access(place.name, os.W_OK, dir_fd=place.folder):
             raise ToolError(f"{path} is read-only")
-        if unless_changed is not None and (old is None or _version(old) != _version(unless_changed)):
-            raise ToolError(f"{path} was changed by somebody else in the meantime. Read it again, then repeat the edit")
-        with _noted(place.path, turn, whole=unless_changed is None):
-            _replace(place, data, old)
-        return old is not None
+        yield place, old
+
+
+def put_beside(place: Place, name: str, data: bytes, old: os.stat_result | None) -> None:
+    """A new file `name` in the folder of `place`, on disk, with the mode and owner of `old`. Raises: OSError, nothing left."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o666 if old is None else 0o600, dir_fd=place.folder)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            if old is not None:
+                with suppress(PermissionError):
+                    os.fchown(fd, old.st_uid, old.st_gid)
+                os.fchmod(fd, stat.S_IMODE(old.st_mode) & 0o777)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=place.folder)
+        raise
 
 
 def check_folder(path: str, turn: ToolTurn) -> Path:
@@ -285,6 +319,16 @@ def _walked(path: str, turn: ToolTurn, access: Access, *, folder: bool = False) 
         os.close(fd)
 
 
+def _foreseen(real: Path, turn: ToolTurn) -> Spot:
+    """What holds at a resolved path as things are: for saying so beforehand, the walk has the last word."""
+    areas = areas_of(turn)
+    here, spot = Path("/"), areas.top
+    for name in real.parts[1:]:
+        here /= name
+        spot = areas.below(spot, name, identity(here))
+    return spot
+
+
 def _demand(spot: Spot, access: Access, turn: ToolTurn, path: str) -> None:
     if reason := _refusal(spot, access, turn):
         raise ToolError(f"{path} {reason}")
@@ -343,17 +387,8 @@ def _open_regular(folder: int, name: str, path: str) -> BinaryIO:
 
 def _replace(place: Place, data: bytes, old: os.stat_result | None) -> None:
     temporary = f".{secrets.token_hex(12)}.tmp"
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o666 if old is None else 0o600, dir_fd=place.folder)
+    put_beside(place, temporary, data, old)
     try:
-        with os.fdopen(fd, "wb") as file:
-            if old is not None:
-                with suppress(PermissionError):
-                    os.fchown(fd, old.st_uid, old.st_gid)
-                os.fchmod(fd, stat.S_IMODE(old.st_mode) & 0o777)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
         os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     except BaseException:
         with suppress(OSError):
@@ -361,7 +396,8 @@ def _replace(place: Place, data: bytes, old: os.stat_result | None) -> None:
         raise
 
 
-def _version(found: os.stat_result) -> tuple[int, int, int, int]:
+def version(found: os.stat_result) -> tuple[int, int, int, int]:
+    """The same for as long as nobody writes the file or puts another in its place."""
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 

@@ -97,6 +97,11 @@ def open_approvals(session: Session) -> tuple[Errand, ...]:
     return tuple(e for e in session.errands if e.kind is ErrandKind.APPROVAL and not e.started)
 
 
+def background(session: Session) -> tuple[Errand, ...]:
+    """The processes and subagents that run beside its turns."""
+    return tuple(e for e in session.errands if e.kind is ErrandKind.BACKGROUND)
+
+
 def expired(session: Session, at: float, accept: Accept) -> Plan:
     """Close what nobody answered in time."""
     plan = NOTHING

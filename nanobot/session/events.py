@@ -187,6 +187,7 @@ class MessageAsked:
     text: str
     attachments: tuple[Attachment, ...] = ()
     to: str = ""
+    buttons: tuple[Button, ...] = ()
 
 
 @attrs.frozen
@@ -327,6 +328,7 @@ class Handed:
     at: float
     attachments: tuple[Attachment, ...] = ()
     origin: str = ""
+    buttons: tuple[Button, ...] = ()
 
 
 @attrs.frozen

@@ -24,11 +24,28 @@ def asked(session: Session, turn: Turn, event: ev.MessageAsked) -> Plan:
     if request in session.seen:
         return NOTHING
     if event.to:
-        return promise(session, Owed(request, event.to, event.text, event.at, event.attachments, session.key))
-    return queue(session, event.text, event.at, turn.inputs, attachments=event.attachments, request=request, turn=turn.number)
+        return promise(session, Owed(request, event.to, event.text, event.at, event.attachments, session.key, event.buttons))
+    return queue(
+        session,
+        event.text,
+        event.at,
+        turn.inputs,
+        attachments=event.attachments,
+        request=request,
+        turn=turn.number,
+        buttons=event.buttons,
+    )
 
 
 def handed(session: Session, event: ev.Handed) -> Plan:
     if event.id in session.seen:
         return NOTHING
-    return queue(session, event.text, event.at, attachments=event.attachments, origin=event.origin, request=event.id)
+    return queue(
+        session,
+        event.text,
+        event.at,
+        attachments=event.attachments,
+        origin=event.origin,
+        request=event.id,
+        buttons=event.buttons,
+    )

@@ -14,6 +14,7 @@ import attrs
 
 from nanobot.messages import (
     Attachment,
+    Button,
     Call,
     CallId,
     Entry,
@@ -261,6 +262,7 @@ class Owed:
     at: float
     attachments: tuple[Attachment, ...] = ()
     origin: str = ""
+    buttons: tuple[Button, ...] = ()
 
 
 class ErrandKind(enum.StrEnum):

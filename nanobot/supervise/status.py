@@ -20,7 +20,8 @@ class Node:
 
     name: str
     kind: str
-    """`gateway`, `channel`, `session`, `approval` (of a session), `service` (control, http), `journals`, `group`."""
+    """`gateway`, `channel`, `session`, `approval`, `subagent` and `process` (of a session), `service` (control, http),
+    `mcp` (a server), `journals`, `group`."""
     state: str
     """Of children: `starting`, `up`, `waiting` (for its restart), `stopping`, `parked`, `stuck`, `disabled`."""
     since: float

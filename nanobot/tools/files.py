@@ -1,36 +1,41 @@
 """`read_file`, `write_file`: files through the guard of security/workspace.py.
 
 File work runs in threads. A write is one small atomic step that a cancellation waits for, so that nothing is written after
-the cancellation is done; a read is abandoned.
+the cancellation is done; a read is abandoned. What a file is, its first bytes tell: images go to the model (pictures.py), PDF
+and office files are read as the text that is in them (documents.py).
 """
 
 from __future__ import annotations
 
-import mimetypes
 import os
+import re
 from typing import Annotated, BinaryIO
 
 import attrs
 import trio
 
 from nanobot.errors import ToolError
-from nanobot.messages import Attachment, Effect
+from nanobot.messages import Effect
+from nanobot.pictures import LARGEST
 from nanobot.security import workspace
+from nanobot.tools import documents, pictures
+from nanobot.tools.documents import Converter, Document, Pages
+from nanobot.tools.pictures import Picture
 from nanobot.tools.port import Result, Tool, ToolTurn
-from nanobot.tools.results import new_file, write_private
 from nanobot.tools.schema import Arg
 
 LARGEST_FILE = 100 * 1024 * 1024
 """Bytes; counting the lines of more takes longer than a turn should wait."""
-LARGEST_IMAGE = 5 * 1024 * 1024
-"""Bytes; the smallest limit of the model services."""
 PAGE_FACTOR = 4
 """A page of a file may be this much longer than other results: it was asked for, line by line."""
+PDF_PAGES = 20
+"""Most pages of a PDF in one call; a page of text has some 3,000 characters."""
+LONGEST_LINE = 4000
+"""Characters; a longer paragraph of a document is several lines, so that all of it can be read."""
 SNIFF = 8192
 
-IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF87a": "image/gif", b"GIF89a": "image/gif"}
-OFFICE = {b"%PDF-": "a PDF (try exec with pdftotext)", b"PK\x03\x04": "a ZIP or office file (try exec with unzip)"}
 WIDE = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+PAGES = re.compile(r"(?P<first>[1-9]\d{0,8})(-(?P<last>[1-9]\d{0,8}))?")
 
 
 @attrs.frozen
@@ -38,6 +43,7 @@ class ReadFile:
     path: Annotated[str, Arg("The file; relative paths start at the workspace, ~ is the home folder.")]
     offset: Annotated[int, Arg("First line to read, counted from 1.", minimum=1)] = 1
     limit: Annotated[int, Arg("Most lines to read.", minimum=1, maximum=20000)] = 2000
+    pages: Annotated[str | None, Arg(f"Pages of a PDF, such as 7 or 21-40, at most {PDF_PAGES}.")] = None
 
 
 @attrs.frozen
@@ -61,49 +67,75 @@ class Page:
 
 
 @attrs.frozen
-class Image:
+class Raw:
+    """A PDF or an office file."""
+
     data: bytes
-    mime: str
 
 
-def read_tool(cap: int) -> Tool[ReadFile]:
+def read_tool(cap: int, converter: Converter) -> Tool[ReadFile]:
     """cap: most characters of a result elsewhere."""
 
     async def run(params: ReadFile, turn: ToolTurn) -> Result:
+        pages = _pages(params.pages)
         found, tainted = await trio.to_thread.run_sync(_read, params, turn, cap * PAGE_FACTOR, abandon_on_cancel=True)
-        if isinstance(found, Image):
-            return attrs.evolve(await trio.to_thread.run_sync(_kept, found, params.path, turn, tainted), tainted=tainted)
-        return Result(found, tainted=tainted)
+        match found:
+            case Picture():
+                return await trio.to_thread.run_sync(_shown, found, params.path, turn, tainted)
+            case Raw(data):
+                read = await converter.document(params.path, data, turn.workspace, pages, most=PDF_PAGES)
+                return Result(_document(read, params, cap * PAGE_FACTOR), tainted=tainted)
+            case text:
+                return Result(text, tainted=tainted)
 
     description = (
-        "Read a text file, its lines numbered, or look at an image (PNG, JPEG, GIF, WebP). "
-        "A long file comes in pages: go on with offset. The numbers are not part of the file."
+        "Read a file, its lines numbered: text, or what is written in a PDF, Word, Excel or PowerPoint file; or look at an image "
+        "(PNG, JPEG, GIF, WebP). A long file comes in pages: go on with offset, in a PDF also with pages. The numbers are not "
+        "part of the file."
     )
     return Tool("read_file", description, ReadFile, run, Effect.READS)
 
 
-def _read(params: ReadFile, turn: ToolTurn, page_chars: int) -> tuple[str | Image, bool]:
+def _pages(text: str | None) -> Pages:
+    """Raises: ToolError."""
+    if text is None:
+        return Pages()
+    found = PAGES.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise ToolError(f"pages must be a page or a range of pages, such as 7 or 21-40, not {text[:40]!r}")
+    first, last = int(found["first"]), int(found["last"] or found["first"])
+    if not first <= last < first + PDF_PAGES:
+        raise ToolError(f"pages {first}-{last} is no range of at most {PDF_PAGES} pages")
+    return Pages(first, last)
+
+
+def _read(params: ReadFile, turn: ToolTurn, page_chars: int) -> tuple[str | Picture | Raw, bool]:
     """What is there, and whether it is text of strangers."""
     with workspace.open_file(params.path, turn) as opened:
         return _content(opened.file, params, page_chars), opened.of_strangers()
 
 
-def _content(file: BinaryIO, params: ReadFile, page_chars: int) -> str | Image:
+def _content(file: BinaryIO, params: ReadFile, page_chars: int) -> str | Picture | Raw:
     start = file.read(SNIFF)
-    if mime := _image_type(start):
-        return _image(file, mime, params.path)
+    file.seek(0)
+    if mime := pictures.type_of(start):
+        return pictures.picture(file.read(LARGEST + 1), mime, params.path)
     size = os.fstat(file.fileno()).st_size
+    if documents.is_document(start):
+        if size > documents.LARGEST:
+            most = documents.LARGEST
+            raise ToolError(
+                f"{params.path} has {size:,} bytes, more than the {most:,} that are converted. Take it apart with exec"
+            )
+        return Raw(file.read(documents.LARGEST))
+    if params.pages is not None:
+        raise ToolError(f"{params.path} is no PDF: leave pages out, and choose lines with offset and limit")
     if size > LARGEST_FILE:
         raise ToolError(f"{params.path} has {size:,} bytes, too many to read here. Use exec with head, tail, sed or grep")
-    encoding = _encoding(start, params.path)
-    file.seek(0)
-    return _rendered(read_page(file, params.offset, params.limit, page_chars, encoding), params)
+    return _rendered(read_page(file, params.offset, params.limit, page_chars, _encoding(start, params.path)), params.path)
 
 
 def _encoding(start: bytes, path: str) -> str:
-    for magic, what in OFFICE.items():
-        if start.startswith(magic):
-            raise ToolError(f"{path} is {what}, not a text file")
     if encoding := WIDE.get(start[:2]):
         return encoding
     if b"\0" in start:
@@ -111,30 +143,32 @@ def _encoding(start: bytes, path: str) -> str:
     return "utf-8"
 
 
-def _image_type(start: bytes) -> str | None:
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return "image/webp"
-    return next((mime for magic, mime in IMAGES.items() if start.startswith(magic)), None)
+def _shown(image: Picture, path: str, turn: ToolTurn, tainted: bool) -> Result:
+    attachment = pictures.kept(image, path, turn, tainted=tainted)
+    size = f"{image.width} x {image.height} pixels, {len(image.data):,} bytes"
+    return Result(f"{path}: {image.mime}, {size}, shown as an image", (attachment,), tainted)
 
 
-def _image(file: BinaryIO, mime: str, path: str) -> Image:
-    file.seek(0)
-    data = file.read(LARGEST_IMAGE + 1)
-    if len(data) > LARGEST_IMAGE:
-        raise ToolError(f"{path} is an image of more than {LARGEST_IMAGE:,} bytes. Make a smaller copy with exec and read that")
-    return Image(data, mime)
+def _document(found: Document, params: ReadFile, page_chars: int) -> str:
+    """Raises: ToolError."""
+    if params.pages is not None and found.unit != "page":
+        raise ToolError(f"{params.path} is no PDF but a {found.kind}: leave pages out, and choose lines with offset and limit")
+    lines = _lines(found.text)
+    same = f'pages="{found.first}-{found.last}", ' if params.pages is not None else ""
+    text = _rendered(_page_of(lines, params.offset, params.limit, page_chars), params.path, same) if lines else "(no text)"
+    notes = [text, f"({params.path}: {found.described})"]
+    if found.cut:
+        notes.append("(its text is cut here: there is more than is read at once. Take the file apart with exec for the rest)")
+    if found.unit == "page" and found.last < found.total:
+        following = min(found.last + PDF_PAGES, found.total)
+        notes.append(f'(go on with pages="{found.last + 1}-{following}")')
+    return "\n".join(notes)
 
 
-def _kept(image: Image, path: str, turn: ToolTurn, tainted: bool) -> Result:
-    """A copy of the image as it is now: what the model saw must not change when the file does."""
-    try:
-        copy = new_file(turn, "image", mimetypes.guess_extension(image.mime) or "", tainted=tainted)
-        write_private(copy, image.data)
-    except OSError as error:
-        raise ToolError(f"{path} is an image, and no copy of it could be kept: {error.strerror}") from error
-    size = len(image.data)
-    attachment = Attachment(str(copy), image.mime, path.rsplit("/", 1)[-1], size)
-    return Result(f"{path}: {image.mime}, {size:,} bytes, shown as an image", (attachment,))
+def _lines(text: str) -> list[str]:
+    """A paragraph is a line of text, or several."""
+    pieces = ([line[at : at + LONGEST_LINE] for at in range(0, len(line) or 1, LONGEST_LINE)] for line in text.split("\n"))
+    return [piece for line in pieces for piece in line] if text else []
 
 
 def read_page(file: BinaryIO, offset: int, limit: int, page_chars: int, encoding: str = "utf-8") -> Page:
@@ -163,18 +197,22 @@ def read_page(file: BinaryIO, offset: int, limit: int, page_chars: int, encoding
 
 def _page_of(all_lines: list[str], offset: int, limit: int, page_chars: int) -> Page:
     lines: list[str] = []
+    room, cut = page_chars, False
     for line in all_lines[offset - 1 : offset - 1 + limit]:
-        if sum(map(len, lines)) + len(line) > page_chars:
+        if lines and len(line) > room:
             break
-        lines.append(line)
-    return Page(lines, offset, len(all_lines))
+        cut |= len(line) > page_chars
+        lines.append(line[:page_chars])
+        room -= len(line)
+    return Page(lines, offset, len(all_lines), cut)
 
 
-def _rendered(page: Page, params: ReadFile) -> str:
+def _rendered(page: Page, path: str, same: str = "") -> str:
+    """same: arguments that going on needs again. Raises: ToolError."""
     if page.total == 0:
-        return f"({params.path} is empty)"
+        return f"({path} is empty)"
     if not page.lines:
-        raise ToolError(f"{params.path} has {page.total} lines; offset {params.offset} is beyond its end")
+        raise ToolError(f"{path} has {page.total} lines; offset {page.first} is beyond its end")
     last = page.first + len(page.lines) - 1
     width = len(str(last))
     text = "\n".join(f"{number:>{width}}| {line}" for number, line in enumerate(page.lines, page.first))
@@ -184,7 +222,7 @@ def _rendered(page: Page, params: ReadFile) -> str:
     if page.odd:
         notes.append("bytes that are not UTF-8 are shown as \ufffd")
     if last < page.total:
-        notes.append(f"lines {page.first}-{last} of {page.total}; go on with offset={last + 1}")
+        notes.append(f"lines {page.first}-{last} of {page.total}; go on with {same}offset={last + 1}")
     elif page.first > 1:
         notes.append(f"lines {page.first}-{last} of {page.total}, the end")
     return text + "".join(f"\n({note})" for note in notes)

@@ -15,14 +15,17 @@ import attrs
 import trio
 
 from nanobot.errors import ToolError
-from nanobot.messages import Attachment, Effect, SessionKey
+from nanobot.messages import Attachment, Button, Effect, SessionKey
 from nanobot.security.workspace import open_file
-from nanobot.tools.plain import one_line
+from nanobot.tools.plain import hidden, one_line
 from nanobot.tools.port import Intent, Letter, Result, Tool, ToolTurn
 from nanobot.tools.results import write_private
 from nanobot.tools.schema import Arg
 
 MOST_FILES = 10
+MOST_BUTTONS = 10
+LONGEST_BUTTON = 64
+"""Bytes: what Telegram brings back of a button that is pressed."""
 LARGEST_FILE = 50 * 1024 * 1024
 """Bytes; few chat networks take more from a program."""
 
@@ -32,6 +35,9 @@ class Message:
     text: Annotated[str, Arg("What to say.")]
     to: Annotated[str | None, Arg("Another chat, as channel:chat; without it, this chat.")] = None
     attachments: Annotated[tuple[str, ...], Arg("Paths of files to send along.")] = ()
+    buttons: Annotated[
+        tuple[str, ...], Arg("Short answers to choose from, where the network has buttons. Name them in text, too.")
+    ] = ()
 
 
 def intent(params: Message, turn: ToolTurn) -> Intent:
@@ -51,8 +57,21 @@ async def run(params: Message, turn: ToolTurn) -> Result:
         raise ToolError("text is empty; say in it what the message is about")
     if len(params.attachments) > MOST_FILES:
         raise ToolError(f"at most {MOST_FILES} files go with one message")
+    buttons = _buttons(params.buttons)
     files = await trio.to_thread.run_sync(_copied, params.attachments, turn) if params.attachments else ()
-    return await turn.post(Letter(params.text, to, files))
+    return await turn.post(Letter(params.text, to, files, buttons))
+
+
+def _buttons(labels: tuple[str, ...]) -> tuple[Button, ...]:
+    """Raises: ToolError."""
+    if len(labels) > MOST_BUTTONS:
+        raise ToolError(f"at most {MOST_BUTTONS} buttons go with one message")
+    for label in labels:
+        if not label.strip() or len(label.encode("utf-8", "replace")) > LONGEST_BUTTON or hidden(label):
+            raise ToolError(f"a button is a plain text of at most {LONGEST_BUTTON} bytes: {label[:80]!r} is none")
+        if label.lstrip().startswith("/"):
+            raise ToolError("a button says what it shows, and orders (/...) are only given by people themselves")
+    return tuple(Button(label, label) for label in labels)
 
 
 def _chat(text: str | None, turn: ToolTurn) -> SessionKey | None:

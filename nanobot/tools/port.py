@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from nanobot.messages import Attachment, CallId, Effect, Principal, SessionKey
+from nanobot.messages import Attachment, Button, CallId, Effect, Principal, SessionKey
 from nanobot.processes.running import OwnProcesses
 
 P = TypeVar("P")
@@ -23,10 +23,12 @@ P = TypeVar("P")
 
 @attrs.frozen
 class Background:
-    """A process that goes on when its call has ended. `id` is the call's, `text` what it is, for people."""
+    """What goes on when its call has ended. `id` is the call's, `text` what it is, for people."""
 
     id: CallId
     text: str
+    task: str = ""
+    """What is yet to begin: that of a subagent. A process runs already."""
 
 
 @attrs.frozen
@@ -53,6 +55,7 @@ class Letter:
     text: str
     to: SessionKey | None = None
     attachments: tuple[Attachment, ...] = ()
+    buttons: tuple[Button, ...] = ()
 
 
 class Post(Protocol):
@@ -60,6 +63,23 @@ class Post(Protocol):
 
     async def __call__(self, letter: Letter) -> Result:
         """It is on disk that it will be sent when this returns; the result says what became of it so far."""
+        ...
+
+
+@attrs.frozen
+class Task:
+    """For a subagent. `title` is for people."""
+
+    text: str
+    title: str
+    wait: bool
+
+
+class Spawn(Protocol):
+    """The way to subagents."""
+
+    async def __call__(self, task: Task) -> Result:
+        """Its result, or that it has begun. Raises: ToolError."""
         ...
 
 
@@ -101,6 +121,7 @@ class ToolTurn:
     media: Path | None = None
     """Folder of ours for files that are sent from this session (0700), inside the data directory."""
     post: Post | None = None
+    spawn: Spawn | None = None
     restrict: bool = True
     """Keep file tools inside the workspace."""
     tainted: bool = False

@@ -24,17 +24,22 @@ from nanobot.processes.children import clean_env
 from nanobot.processes.sandbox import Isolation
 from nanobot.providers.port import ToolSpec
 from nanobot.security.egress import Egress
+from nanobot.skills.propose import PROPOSE_TOOL
 from nanobot.tools.background import KILL_PROCESS, LIST_PROCESSES, WRITE_STDIN
+from nanobot.tools.documents import Converter
 from nanobot.tools.edit import EDIT_TOOL
 from nanobot.tools.files import WRITE_TOOL, read_tool
 from nanobot.tools.grep import grep_tool
 from nanobot.tools.message import MESSAGE_TOOL
+from nanobot.tools.patch import PATCH_TOOL
 from nanobot.tools.port import Intent, Result, Tool, ToolTurn
 from nanobot.tools.results import capped
 from nanobot.tools.schema import parse, schema_of
 from nanobot.tools.search import FIND_TOOL, LIST_TOOL
 from nanobot.tools.shell import exec_tool
+from nanobot.tools.spawn import spawn_tool
 from nanobot.tools.web import web_fetch_tool
+from nanobot.tools.web_search import web_search_tool
 
 P = TypeVar("P")
 Offers = Callable[[str, Effect], bool]
@@ -77,6 +82,10 @@ class Tools:
     def specs(self, offered: Offers = lambda _name, _effect: True) -> tuple[ToolSpec, ...]:
         """What the model is offered; the same list for the same `offered`."""
         return tuple(tool.spec for name, tool in self._tools.items() if offered(name, tool.effect))
+
+    def with_more(self, more: Iterable[Bound]) -> Tools:
+        """These, and more behind them."""
+        return Tools((*self._tools.values(), *more), self._cap)
 
     def has(self, name: str) -> bool:
         return name in self._tools
@@ -132,14 +141,23 @@ def build_tools(
     inherit_fds: what child processes hold until they are gone (the data lock).
     """
     cap = config.agents.defaults.max_tool_result_chars
+    converter = Converter(clean_env(config.tools.exec, environ), inherit_fds)
     tools: list[Bound] = []
     if config.tools.file.enable:
-        tools += [bound(read_tool(cap)), bound(WRITE_TOOL), bound(EDIT_TOOL), bound(LIST_TOOL), bound(FIND_TOOL)]
-        tools += [bound(grep_tool(clean_env(config.tools.exec, environ), inherit_fds))]
+        tools += [
+            bound(read_tool(cap, converter)),
+            bound(WRITE_TOOL),
+            bound(EDIT_TOOL),
+            bound(PATCH_TOOL),
+            bound(LIST_TOOL),
+            bound(FIND_TOOL),
+        ]
+        tools += [bound(grep_tool(clean_env(config.tools.exec, environ), inherit_fds)), bound(PROPOSE_TOOL)]
     if config.tools.exec.enable:
         tools += [bound(exec_tool(config.tools.exec, environ, cap, isolation=isolation, inherit_fds=inherit_fds))]
         tools += [bound(WRITE_STDIN), bound(LIST_PROCESSES), bound(KILL_PROCESS)]
     if config.tools.web.enable and egress is not None:
-        web_fetch = web_fetch_tool(config.tools, egress, cap=cap, environ=environ, inherit_fds=inherit_fds)
-        tools += [bound(web_fetch)]
-    return Tools([*tools, bound(MESSAGE_TOOL)], cap)
+        tools += [bound(web_fetch_tool(egress, converter, cap))]
+        tools += [bound(web_search_tool(config.tools, egress, converter, environ))]
+    tools += [bound(MESSAGE_TOOL), bound(spawn_tool(config.agents.defaults.deadlines.subagent))]
+    return Tools(tools, cap)

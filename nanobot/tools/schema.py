@@ -32,7 +32,7 @@ SHOWN = 60
 
 @attrs.frozen
 class Arg:
-    """What the model is told of a parameter, and the closed range a number must lie in."""
+    """What the model is told of a parameter, and the closed range a number, or the length of an array, must lie in."""
 
     help: str
     minimum: float | None = None
@@ -96,7 +96,8 @@ def _field_schema(field: Field) -> JsonObject:
         schema["description"] = field.arg.help
     if isinstance(field.default, (str, int, float)) and field.default != "":
         schema["default"] = field.default
-    for name, bound in (("minimum", field.arg.minimum), ("maximum", field.arg.maximum)):
+    names = ("minItems", "maxItems") if get_origin(field.type) is tuple else ("minimum", "maximum")
+    for name, bound in zip(names, (field.arg.minimum, field.arg.maximum), strict=True):
         if bound is not None:
             schema[name] = bound
     return schema
@@ -176,9 +177,11 @@ def _object(params: type, value: Json, at: Path, problems: Problems) -> object:
 def _field_value(field: Field, value: Json, at: Path, problems: Problems) -> object:
     result = _value(field.type, value, at, problems)
     low, high = field.arg.minimum, field.arg.maximum
-    if isinstance(result, (int, float)) and ((low is not None and result < low) or (high is not None and result > high)):
+    size = len(result) if isinstance(result, tuple) else result
+    if isinstance(size, (int, float)) and ((low is not None and size < low) or (high is not None and size > high)):
         bounds = " and ".join(f"at {word} {b:g}" for word, b in (("least", low), ("most", high)) if b is not None)
-        problems.append(f"{_name(at)} must be {bounds}, not {result}")
+        has = "must have" if isinstance(result, tuple) else "must be"
+        problems.append(f"{_name(at)} {has} {bounds}{' items' if isinstance(result, tuple) else ''}, not {size}")
     return result
 
 

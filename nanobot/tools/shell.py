@@ -25,9 +25,10 @@ from nanobot.processes.children import GRACE_S, KILL_S, Capture, clean_env, run
 from nanobot.processes.running import Command, Ended, Look, OwnProcesses, Running
 from nanobot.processes.sandbox import Isolation
 from nanobot.security import workspace
+from nanobot.skills.places import installed
 from nanobot.tools.courtesy import objection
 from nanobot.tools.output import WORDS_CHARS, kept_bytes, lasted, short, shown, told
-from nanobot.tools.plain import hidden
+from nanobot.tools.plain import hidden, one_line
 from nanobot.tools.port import Background, Intent, Result, Tool, ToolTurn
 from nanobot.tools.results import new_file
 from nanobot.tools.schema import Arg
@@ -61,6 +62,7 @@ class Exec:
     working_dir: Annotated[str, Arg("Folder inside the workspace to run in.")] = "."
     timeout: Annotated[float | None, Arg("Seconds before it is ended; at most 600 without yield_time.", minimum=0.1)] = None
     network: Annotated[bool, Arg("Let it reach the network.")] = False
+    skill: Annotated[str | None, Arg("A skill whose installed Python programs come first on the PATH.")] = None
     yield_time: Annotated[
         float | None,
         Arg(
@@ -81,6 +83,8 @@ class Setting:
     """It could reach it."""
     row: str
     terms: str
+    programs: Path | None = None
+    """A skill's, put before the PATH."""
 
 
 @attrs.frozen
@@ -97,12 +101,15 @@ class Shell:
     def setting(self, params: Exec, turn: ToolTurn) -> Setting:
         """Blocks. Raises: ToolError for what is not run at all."""
         self._check(params)
-        folder = workspace.check_folder(params.working_dir, turn)
+        folder, programs = workspace.check_folder(params.working_dir, turn), _programs(params.skill, turn)
+        skilled = f", with the programs of the skill {params.skill}" if programs else ""
         if not self.isolation.sandboxed:
-            return Setting(folder, False, True, "exec:unsandboxed", f"in {folder}, without a sandbox ({self.isolation.reason})")
+            terms = f"in {folder}, without a sandbox ({self.isolation.reason}){skilled}"
+            return Setting(folder, False, True, "exec:unsandboxed", terms, programs)
         network = params.network or self.config.network
         row = "exec:network" if params.network and not self.config.network else "exec"
-        return Setting(folder, True, network, row, f"in {folder}, in the sandbox, {'with' if network else 'without'} network")
+        terms = f"in {folder}, in the sandbox, {'with' if network else 'without'} network{skilled}"
+        return Setting(folder, True, network, row, terms, programs)
 
     def intent(self, params: Exec, turn: ToolTurn) -> Intent:
         setting = self.setting(params, turn)
@@ -128,7 +135,7 @@ class Shell:
             params.command,
             self._argv(params, setting, turn),
             setting.folder,
-            clean_env(self.config, self.environ),
+            self._env(setting),
             usual if params.timeout is None else params.timeout,
             file,
             kept_bytes(self.cap, 0 if params.yield_time is None else WORDS_CHARS),
@@ -139,6 +146,10 @@ class Shell:
             told,
             self.inherit_fds,
         )
+
+    def _env(self, setting: Setting) -> dict[str, str]:
+        env = clean_env(self.config, self.environ)
+        return env if setting.programs is None else {**env, "PATH": f"{setting.programs}:{env['PATH']}"}
 
     def _argv(self, params: Exec, setting: Setting, turn: ToolTurn) -> Sequence[str]:
         shell = ["/bin/sh", "-c", params.command]
@@ -151,7 +162,7 @@ class Shell:
                 cwd=setting.folder,
                 config=self.config,
                 hidden=() if turn.data is None else (turn.data,),
-                readable=turn.readable,
+                readable=(*turn.readable, *([] if setting.programs is None else [setting.programs.parent])),
                 network=setting.network,
                 environ=self.environ,
             )
@@ -190,6 +201,19 @@ def exec_tool(
     about = ABOUT.format(timeout=config.timeout, where=where)
     most = max(LONGEST_S, config.timeout) + GRACE_S + 2 * KILL_S + 5
     return Tool("exec", about, Exec, shell.run, Effect.WRITES, most, shell.intent)
+
+
+def _programs(skill: str | None, turn: ToolTurn) -> Path | None:
+    """Raises: ToolError where the skill has none."""
+    if not skill:
+        return None
+    there = None if turn.data is None else installed(turn.data, skill)
+    if there is None:
+        raise ToolError(
+            f"Not run: nothing is installed for a skill {one_line(skill[:100])}. If it needs Python packages, the owner installs "
+            "them with nanobot skills install NAME; else leave skill out"
+        )
+    return there.programs
 
 
 def watcher(turn: ToolTurn) -> Callable[[bytes], None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanobot.agent.context import BYTES_A_TOKEN, Budget, SystemPrompt, entries, keep_from, runtime_block
+from nanobot.agent.context import BYTES_A_TOKEN, FIXED_SHARE, Budget, SystemPrompt, entries, keep_from, runtime_block
 from nanobot.messages import Call, CallId, Exchange, MessageId, Note, Reply, Said, TurnEnd, TurnNumber
 
 
@@ -26,7 +26,8 @@ budgets = st.builds(Budget, st.integers(4, 60), st.floats(10, 4000), st.integers
 @given(exchanges, budgets)
 def test_what_is_kept_fits_in_half_and_what_fits_is_left_alone(history: tuple[Exchange, ...], budget: Budget) -> None:
     leaving = keep_from(history, (), budget)
-    room = max(0.0, budget.tokens * BYTES_A_TOKEN - budget.fixed)
+    room = budget.tokens * BYTES_A_TOKEN
+    room -= min(budget.fixed, room * FIXED_SHARE)
     fits = sum(e.bytes for e in history) <= room and sum(e.messages for e in history) <= budget.messages
     assert (leaving == 0) == fits or not history
     if leaving:
@@ -39,6 +40,11 @@ def test_what_is_kept_fits_in_half_and_what_fits_is_left_alone(history: tuple[Ex
 def test_a_refused_prompt_loses_half_whatever_we_think_of_its_size(history: tuple[Exchange, ...], budget: Budget) -> None:
     leaving = keep_from(history, (), budget, refused=True)
     assert sum(e.bytes for e in history[leaving:]) <= sum(e.bytes for e in history) / 2
+
+
+def test_tools_that_fill_a_small_window_do_not_cost_the_whole_conversation() -> None:
+    history = (exchange(1, 100), exchange(2, 100))
+    assert keep_from(history, (), Budget(100, 1000, 50_000)) == 0
 
 
 def test_history_leaves_in_jumps() -> None:

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from nanobot.agent import post
 from nanobot.agent.post import Post
 from nanobot.errors import InUse
-from nanobot.messages import CallId, Inbound, MessageId, Outbound, Principal, SessionKey
+from nanobot.messages import Button, CallId, Inbound, MessageId, Outbound, Principal, SessionKey
 from nanobot.session import events as ev
 from nanobot.session.ports import DeliveryEnd
 from nanobot.session.state import Idle, Owed, Pending, Session
@@ -73,6 +73,34 @@ async def test_the_answer_is_not_said_twice(tmp_path: Path, answer: str) -> None
         await talk.until(lambda: bool(talk.session.exchanges) and isinstance(talk.session.state, Idle))
         assert (await talk.say("next")).text == "and on"
         assert [reply.text for reply in talk.replies] == ["here you are", "and on"]
+
+
+@pytest.mark.parametrize("to", [None, OTHER.short])
+async def test_answers_to_choose_from_go_with_it(tmp_path: Path, to: str | None) -> None:
+    async with talking(tmp_path, [message("tea or coffee?", buttons=["tea", "coffee"], to=to), Answer("done")]) as talk:
+        await talk.tell("go")
+        await talk.until(lambda: len(talk.replies) == 2)
+        [asked] = [reply for reply in talk.replies if reply.text == "tea or coffee?"]
+        assert asked.buttons == (Button("tea", "tea"), Button("coffee", "coffee"))
+
+
+@pytest.mark.parametrize(
+    ("buttons", "word"),
+    [
+        (["/approve e1"], "orders"),
+        ([" /stop"], "orders"),
+        (["x" * 65], "64 bytes"),
+        (["ä" * 33], "64 bytes"),
+        ([" "], "64 bytes"),
+        (["yes\u202e"], "is none"),
+        (["a"] * 11, "at most 10"),
+    ],
+)
+async def test_no_button_gives_an_order_or_hides_what_it_says(tmp_path: Path, buttons: list[str], word: str) -> None:
+    async with talking(tmp_path, [message("press", buttons=buttons), Answer("done")]) as talk:
+        assert (await talk.say("go")).text == "done"
+        assert word in result(talk)
+        assert len(talk.replies) == 1
 
 
 async def test_files_of_the_workspace_go_with_it_as_they_were_when_it_was_asked_for(tmp_path: Path) -> None:
@@ -150,7 +178,7 @@ async def test_others_than_the_owner_are_offered_what_they_may_have(tmp_path: Pa
         await says(talk, "hi")
         await talk.say("hello")
         guest, owner = ([tool["function"]["name"] for tool in asked.body["tools"]] for asked in talk.server.requests)
-    assert set(owner) - set(guest) == {"write_file", "edit_file"}
+    assert set(owner) - set(guest) == {"write_file", "edit_file", "apply_patch", "propose_change"}
     assert {"read_file", "exec", "message"} <= set(guest)
 
 

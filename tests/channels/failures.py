@@ -146,6 +146,10 @@ async def open_hall(place: Path, restarts: RestartConfig = RESTARTS) -> AsyncIte
                 network.release()
 
 
+def _of_others(hall: Hall, network: Network) -> list[tuple[float, float]]:
+    return [took for talker in hall.talkers if talker.network is not network for took in talker.took]
+
+
 async def inflict(hall: Hall, build: str, sort: Sort) -> Outcome:
     """One failure, from a calm stretch to the victim's return."""
     network, begun = hall.networks[build], hall.networks[build].connected
@@ -162,16 +166,17 @@ async def inflict(hall: Hall, build: str, sort: Sort) -> Outcome:
         state = state if state in ("parked", "stuck") else "restarted"
         if state == "restarted":
             await hall.answers(build)
+    seconds, why = time.monotonic() - hurt_at, hall.node(build).error
+    await hall.until(lambda: any(at >= hurt_at for at, _ in _of_others(hall, network)))  # it may be over sooner than a word
     end = time.monotonic()
-    why = hall.node(build).error
     if state in ("parked", "stuck"):
         await _bring_back(hall, build)
     else:
         await trio.sleep(HEALTHY_S)
-    others = [took for talker in hall.talkers if talker.network is not network for took in talker.took]
-    during = tuple(seconds for at, seconds in others if hurt_at <= at < end)
-    before = tuple(seconds for at, seconds in others if calm_at <= at < hurt_at)
-    return Outcome(sort, build, state, end - hurt_at, why, during, before)
+    others = _of_others(hall, network)
+    during = tuple(took for at, took in others if hurt_at <= at < end)
+    before = tuple(took for at, took in others if calm_at <= at < hurt_at)
+    return Outcome(sort, build, state, seconds, why, during, before)
 
 
 async def _bring_back(hall: Hall, build: str) -> None:

@@ -43,7 +43,7 @@ async def test_a_failure_of_one_channel(  # noqa: PLR0917
     """It ends as it should, the others go on meanwhile, and nothing is lost, doubled or out of order."""
     hall, outcome = await one(tmp_path, build, sort)
     assert (outcome.state, why in outcome.why) == (state, True)
-    assert outcome.others or outcome.seconds < 1.0, "in a failure that is over so soon nobody may have said anything"
+    assert outcome.others
     for network in hall.networks.values():
         assert network.acknowledged
         assert (lost(network), disordered(network), doubled(network)) == ([], [], 0)

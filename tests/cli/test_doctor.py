@@ -194,24 +194,39 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
     ("all networks", tools(ssrfWhitelist=["0.0.0.0/0"]), "inner networks", Verdict.BAD, "is nearly everything"),
     ("all of IPv6", tools(ssrfWhitelist=["192.168.0.0/16", "::/0"]), "inner networks", Verdict.BAD, "::/0 is nearly"),
     ("metadata", tools(ssrfWhitelist=["169.254.169.254/32"]), "inner networks", Verdict.BAD, "keys of this machine"),
+    (
+        "no search key",
+        tools(web={"search": {"provider": "kagi"}}),
+        "web search",
+        Verdict.BAD,
+        "or KAGI_API_KEY: nanobot guide tools",
+    ),
     ("rule", tools(policy=[rule(tool="exec", who="paired")]), "policy", Verdict.WARN, "tools.policy[0] allows exec for paired"),
     (
         "rules",
         tools(policy=[rule(tool="read_file"), rule(tool="*instructions", who="owner")]),
         "policy",
         Verdict.WARN,
-        "tools.policy[1] allows write_file:instructions and edit_file:instructions for owner, tainted, without",
+        "tools.policy[1] allows write_file:instructions and edit_file:instructions and apply_patch:instructions for owner, "
+        "tainted, without",
     ),
     ("worst rule", tools(policy=[rule()]), "policy", Verdict.BAD, "exec:unsandboxed"),
     ("token", wide("gateway-token"), "own files", Verdict.BAD, "chmod go= "),
     ("journals", wide("journals", 0o755), "own files", Verdict.BAD, "journals"),
     ("a journal", wide("journals/*/*.jsonl", 0o640), "own files", Verdict.BAD, ".jsonl"),
     ("log", wide("logs/nanobot.log"), "own files", Verdict.BAD, "logs/nanobot.log"),
+    (
+        "a search key",
+        with_keys(0o600, tools={"exec": {"enable": False}, "web": {"search": {"provider": "exa", "apiKey": "e-hush"}}}),
+        "keys",
+        Verdict.WARN,
+        '"apiKey": "${SEARCH_API_KEY}"',
+    ),
     ("another secret", with_keys(0o600, gateway={**OWNED, "token": "hush-hush"}), "keys", Verdict.WARN, "gateway.token in plain"),
 ]
 HIDDEN = {
     *("workspace", "model", "owners", "sandbox", "address", "open to all", "allowed hosts", "groups", "policy", "approvals"),
-    *("command network", "file tools", "inner networks", "telegram", "email", "whatsapp"),
+    *("command network", "file tools", "inner networks", "web search", "mcp", "skills", "telegram", "email", "whatsapp"),
 }
 """What is not looked at while the configuration does not load."""
 

@@ -26,6 +26,7 @@ def configs() -> st.SearchStrategy[Config]:
 
 
 CHECKED = {
+    "networks": st.just(("127.0.0.0/8",)),
     "ssrf_whitelist": st.lists(st.sampled_from(["10.0.0.0/8", "fd12::/16", "127.0.0.1"]), max_size=2).map(tuple),
     "proxy": st.sampled_from(["", "http://proxy:3128", "socks5://me:word@10.0.0.1"]).map(Secret),
 }

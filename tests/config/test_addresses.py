@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nanobot.config.addresses import mistakes
-from nanobot.config.schema import Secret, ToolsConfig, WebToolsConfig
+from nanobot.config.schema import McpServerConfig, Secret, ToolsConfig, WebToolsConfig
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/8", "192.168.1.7", " 192.168.1.7/24 ", "fd12::/16", "::1", "0.0.0.0/0"])
@@ -29,3 +29,9 @@ def test_what_is_no_proxy_is_told_without_its_text(proxy: str) -> None:
     (mistake,) = mistakes(ToolsConfig(web=WebToolsConfig(proxy=Secret(proxy))))
     assert mistake.path == ("tools", "web", "proxy")
     assert "secret" not in mistake.text
+
+
+def test_a_network_of_a_server_is_told_with_its_place() -> None:
+    servers = {"one": McpServerConfig(networks=("127.0.0.0/8", "localhost"))}
+    (mistake,) = mistakes(ToolsConfig(mcp_servers=servers))
+    assert mistake.path == ("tools", "mcpServers", "one", "networks", 1)

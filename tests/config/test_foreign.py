@@ -33,7 +33,7 @@ def test_an_early_file_with_every_key_written_out() -> None:
     config, warnings = read("early.json")
     assert warnings == (
         f"gateway.host: 0.0.0.0 and tools.restrictToWorkspace: false {UNSET}",
-        NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web.search, tools.mcpServers",
+        NOT_USED + THEIR_CHANNELS + "gateway.heartbeat",
     )
     defaults = config.agents.defaults
     assert (defaults.model, defaults.temperature, defaults.memory_window) == ("anthropic/claude-opus-4-5", 0.1, 100)
@@ -48,8 +48,8 @@ def test_a_late_file() -> None:
         NOT_USED
         + "agents.defaults.modelPreset, agents.defaults.fallbackModels, agents.defaults.contextWindowTokens, "
         + "agents.defaults.timezone, agents.defaults.dream, modelPresets, providers.openai.apiType, "
-        + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, transcription, "
-        + "tools.web.search, tools.my, providers.bedrock",
+        + "channels.showReasoning, channels.sendMaxRetries, channels.slack, gateway.restartMode, api, "
+        + "tools.my, providers.bedrock",
     )
     assert config.providers["openrouter"].api_key == Secret("sk-or-1")
     assert config.providers["my-server"].api_base == "http://127.0.0.1:9000/v1"
@@ -60,7 +60,26 @@ def test_a_late_file() -> None:
 def test_with_our_version_the_defaults_that_open_the_machine_count(tmp_path: Path) -> None:
     config, warnings = read("early.json", {"configVersion": 1}, into=tmp_path)
     assert not config.tools.restrict_to_workspace
-    assert warnings == (NOT_USED + THEIR_CHANNELS + "gateway.heartbeat, tools.web.search, tools.mcpServers",)
+    assert warnings == (NOT_USED + THEIR_CHANNELS + "gateway.heartbeat",)
+
+
+@pytest.mark.parametrize(
+    ("search", "said", "name", "key", "base"),
+    [
+        ({"apiKey": "b", "maxResults": 7}, "", None, "b", ""),
+        ({"provider": "tavily", "apiKey": "t", "baseUrl": ""}, "", "tavily", "t", ""),
+        ({"provider": "searxng", "baseUrl": "http://s.example"}, "", "searxng", "", "http://s.example"),
+        ({"provider": "brave", "apiKey": "b", "baseUrl": "http://s.example"}, "baseUrl counts as not set", "brave", "b", ""),
+        ({"provider": "bocha", "apiKey": "c"}, "bocha is not served here, so duckduckgo is used", None, "", ""),
+    ],
+)
+def test_their_search_services(
+    tmp_path: Path, *, search: dict[str, Any], said: str, name: str | None, key: str, base: str
+) -> None:
+    config, warnings = read("early.json", {"tools": {"web": {"search": search}}}, into=tmp_path)
+    found = config.tools.web.search
+    assert (found.provider, found.api_key, found.base_url) == (name, Secret(key), base)
+    assert [said in line for line in warnings if "tools.web.search" in line] == ([True] if said else [])
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, True), (False, True)])

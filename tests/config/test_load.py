@@ -11,7 +11,10 @@ from nanobot.errors import ConfigError
 
 # One mistake each: the file, and the one line it must yield.
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"xyzzy": {}}, "xyzzy: unknown key; known here: configVersion, agents, providers, tools, channels, gateway, retention"),
+    (
+        {"xyzzy": {}},
+        "xyzzy: unknown key; known here: configVersion, agents, providers, tools, channels, transcription, gateway, retention",
+    ),
     ({"model": "x"}, "model: unknown key; did you mean agents.defaults.model?"),
     ({"agents": []}, "agents: expected an object, got a list"),
     ({"agents": {"defaults": {"temprature": 1}}}, "agents.defaults.temprature: unknown key; did you mean temperature?"),

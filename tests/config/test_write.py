@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from nanobot.config import yaml_core
+from nanobot.config.durable import replace
 from nanobot.config.load import load
 from nanobot.config.schema import AgentDefaults, AgentsConfig, Config, ProviderConfig, Secret
-from nanobot.config.write import replace, write
+from nanobot.config.write import write
 from nanobot.wire import Json
 from tests.config.strategies import configs, json_values
 

@@ -14,7 +14,7 @@ import pytest
 from nanobot.errors import ToolError
 from nanobot.security import ledger
 from nanobot.security.ledger import Ledger
-from tests.tools.kit import Kit, make_kit
+from tests.tools.kit import PNG, Kit, make_kit
 
 NAME = "tainted.json"
 WRITES = [
@@ -85,7 +85,7 @@ async def test_only_a_whole_rewrite_in_a_clean_conversation_takes_it_off(kit: Ki
 
 
 async def test_a_picture_of_strangers_is_one_too(kit: Kit) -> None:
-    kit.put("a.png", b"\x89PNG\r\n\x1a\n")
+    kit.put("a.png", PNG)
     assert not (await kit.call("read_file", path="a.png")).tainted
     tainted = attrs.evolve(kit, turn=attrs.evolve(kit.turn, media=kit.workspace))
     assert (await tainted.call("read_file", path="a.png")).tainted

@@ -59,9 +59,18 @@ def test_text_of_strangers_never_opens_anything_and_nobody_may_more_than_the_own
         ("write_file:instructions", "scheduled", True, "deny"),
         ("message:elsewhere", "owner", True, "ask"),
         ("read_file", "group", False, "deny"),
-        ("mcp_unheard_of", "owner", False, "allow"),
-        ("mcp_unheard_of", "owner", True, "ask"),
-        ("mcp_unheard_of", "paired", False, "deny"),
+        ("unheard_of", "owner", False, "allow"),
+        ("unheard_of", "owner", True, "ask"),
+        ("unheard_of", "paired", False, "deny"),
+        ("mcp_mail_send", "owner", False, "allow"),
+        ("mcp_mail_send", "owner", True, "ask"),
+        ("mcp_mail_send", "paired", False, "ask"),
+        ("mcp_mail_send", "scheduled", False, "ask"),
+        ("mcp_mail_send", "group", True, "deny"),
+        ("mcp_mail_list:reads", "owner", True, "allow"),
+        ("mcp_mail_list:reads", "paired", False, "ask"),
+        ("mcp_mail_list:reads", "scheduled", True, "allow"),
+        ("mcp_mail_list:reads", "group", False, "deny"),
     ],
 )
 def test_the_defaults(row: str, who: Who, tainted: bool, decision: Decision) -> None:
@@ -69,7 +78,7 @@ def test_the_defaults(row: str, who: Who, tainted: bool, decision: Decision) -> 
 
 
 def test_an_unknown_tool_that_only_reads() -> None:
-    unknown = Case("mcp_look", Effect.READS, "", "paired", "telegram", tainted=True)
+    unknown = Case("look", Effect.READS, "", "paired", "telegram", tainted=True)
     assert decide(unknown, ()) == "allow"
     assert decide(attrs.evolve(unknown, who="group"), ()) == "deny"
 
@@ -96,6 +105,28 @@ def test_an_unknown_tool_that_only_reads() -> None:
 def test_a_rule_fits_where_all_that_it_says_does(rule: PolicyRule, fits: bool) -> None:
     asked = case("exec", subject="git status", channel="telegram")
     assert decide(asked, [rule]) == ("ask" if fits else "allow")
+
+
+@pytest.mark.parametrize("row", ["mcp_mail_send", "mcp_mail_send:reads"])
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [("mcp_mail_send", True), ("mcp_mail_*", True), ("mcp_*", True), ("mcp_mail_sen", False), ("mail_send", False)],
+)
+def test_a_rule_for_a_tool_of_a_server_means_it_whatever_it_claims_of_itself(row: str, pattern: str, *, fits: bool) -> None:
+    assert decide(case(row), [PolicyRule(pattern, decision="deny")]) == ("deny" if fits else "allow")
+
+
+def test_a_rule_for_what_servers_say_only_reads() -> None:
+    rules = [PolicyRule("mcp_*:reads", decision="deny")]
+    assert decide(case("mcp_mail_list:reads"), rules) == "deny"
+    assert decide(case("mcp_mail_send"), rules) == "allow"
+
+
+def test_tools_of_servers_are_offered_to_whoever_may_ask_for_them() -> None:
+    everybody: tuple[Who, ...] = ("owner", "paired", "group", "scheduled")
+    assert all(offered("mcp_mail_send", Effect.WRITES, who, "telegram", ()) for who in everybody)
+    rules = [PolicyRule("mcp_mail_*", who="group", decision="deny")]
+    assert not offered("mcp_mail_send", Effect.WRITES, "group", "telegram", rules)
 
 
 def test_the_first_rule_that_fits_counts() -> None:
@@ -165,7 +196,7 @@ def names(who: Who, *rules: PolicyRule, channel: str = "telegram") -> set[str]:
 def test_what_is_denied_in_every_way_is_not_offered() -> None:
     everything = {spec.name for spec in TOOLS.specs()}
     assert names("owner") == names("scheduled") == everything
-    assert names("paired") == everything - {"write_file", "edit_file"}
+    assert names("paired") == everything - {"write_file", "edit_file", "apply_patch", "propose_change"}
     assert {"read_file", "write_file"} & names("group") == set()
     assert "message" in names("group")
 

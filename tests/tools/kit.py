@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import attrs
@@ -15,6 +16,8 @@ from nanobot.tools.registry import Tools, build_tools
 
 NO_SANDBOX = Isolation(sandboxed=False, reason="a test")
 ENVIRON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", "ANTHROPIC_API_KEY": "sk-secret"}
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 640, 480) + bytes(9)
+"""As much of a picture as is looked at."""
 
 
 def make_turn(data: Path, *, restrict: bool = True) -> ToolTurn:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 
 import pytest
 
+from nanobot.pictures import LARGEST
+from nanobot.providers import images
 from nanobot.tools import files
-from tests.tools.kit import Kit
+from tests.tools.kit import PNG, Kit
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+GIF = b"GIF89a" + struct.pack("<HH", 640, 480)
+JPEG = b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xc0\0\x11\x08" + struct.pack(">HH", 480, 640) + bytes(9)
+WEBPS = {
+    "lossy": b"VP8 " + bytes(10) + struct.pack("<HH", 640, 480),
+    "lossless": b"VP8L" + bytes(4) + b"/" + struct.pack("<I", 479 << 14 | 639),
+    "extended": b"VP8X" + bytes(8) + b"\x7f\2\0\xdf\1\0",
+}
+IMAGES = {"image/png": [PNG], "image/gif": [GIF], "image/jpeg": [JPEG]} | {
+    "image/webp": [b"RIFF\0\0\0\0WEBP" + chunk for chunk in WEBPS.values()]
+}
 
 
 async def test_lines_are_numbered(kit: Kit) -> None:
@@ -34,6 +46,13 @@ async def test_going_on_reads_every_line_exactly_once(kit: Kit) -> None:
         assert len(text) < 4 * 16000 + 3000
         seen += [line.partition("| ")[2] for line in text.splitlines() if "| " in line]
     assert seen == lines
+
+
+async def test_a_wide_line_longer_than_a_page_is_cut(kit: Kit) -> None:
+    kit.put("wide.txt", ("x" * 70_000 + "\nsecond").encode("utf-16"))
+    text = await kit.text("read_file", path="wide.txt")
+    assert "line 1 is too long and was cut" in text
+    assert "lines 1-1 of 2; go on with offset=2" in text
 
 
 async def test_a_line_longer_than_a_page_is_cut_and_the_rest_is_counted(kit: Kit) -> None:
@@ -60,30 +79,49 @@ async def test_texts(content: bytes, shown: str, kit: Kit) -> None:
 
 @pytest.mark.parametrize(
     ("content", "advice"),
-    [(b"a\0b", "binary file. Use exec"), (b"%PDF-1.7\n", "a PDF"), (b"PK\x03\x04rest", "ZIP or office file")],
+    [(b"a\0b", "binary file. Use exec"), (b"PK\x03\x04rest", "is damaged")],
 )
 async def test_what_is_no_text_is_refused_with_advice(content: bytes, advice: str, kit: Kit) -> None:
     kit.put("f", content)
     assert advice in await kit.refused("read_file", path="f")
 
 
-@pytest.mark.parametrize(
-    ("start", "mime"),
-    [(PNG, "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"GIF89a", "image/gif"), (b"RIFF\0\0\0\0WEBP", "image/webp")],
-)
+@pytest.mark.parametrize(("start", "mime"), [(start, mime) for mime, starts in IMAGES.items() for start in starts])
 async def test_an_image_is_attached_as_it_is_now(start: bytes, mime: str, kit: Kit) -> None:
     path = kit.put("pictures/photo.jpg", start)
     result = await kit.call("read_file", path="pictures/photo.jpg")
     path.write_bytes(b"changed later")
     (image,) = result.attachments
+    assert result.text == f"pictures/photo.jpg: {mime}, 640 x 480 pixels, {len(start)} bytes, shown as an image"
     assert (image.mime, image.name, image.size) == (mime, "photo.jpg", len(start))
     (copy,) = kit.turn.results.iterdir()
     assert image.path == str(copy)
     assert copy.read_bytes() == start
 
 
+@pytest.mark.parametrize("start", [PNG, GIF, JPEG, *IMAGES["image/webp"]], ids=str)
+async def test_half_a_header_is_no_image(start: bytes, kit: Kit) -> None:
+    """A model service that refuses an image would refuse every later request of the conversation."""
+    for length in range(12, len(start) - 9 if start in (PNG, JPEG) else len(start)):
+        kit.put("a.png", start[:length])
+        result = await kit.call("read_file", path="a.png")
+        assert (result.failed, result.attachments) == (True, ())
+    assert list(kit.turn.results.iterdir()) == []
+
+
+async def test_an_image_of_too_many_pixels_is_refused(kit: Kit) -> None:
+    kit.put("bomb.png", PNG[:16] + struct.pack(">II", 50_000, 50_000) + bytes(9))
+    assert "50000 x 50000 pixels; models see 8000 at most" in await kit.refused("read_file", path="bomb.png")
+    kit.put("none.gif", GIF[:6] + bytes(4))
+    assert "begins like an image (image/gif) and is damaged" in await kit.refused("read_file", path="none.gif")
+
+
+def test_what_is_attached_is_what_the_models_are_shown() -> None:
+    assert LARGEST == images.MAX_IMAGE
+
+
 async def test_a_huge_image_or_file_is_refused_with_advice(kit: Kit) -> None:
-    kit.put("big.png", PNG + b"\0" * files.LARGEST_IMAGE)
+    kit.put("big.png", PNG + b"\0" * LARGEST)
     assert "Make a smaller copy" in await kit.refused("read_file", path="big.png")
     with kit.put("big.log", "text " * 2000).open("r+b") as file:
         file.truncate(files.LARGEST_FILE + 1)

@@ -152,7 +152,7 @@ def test_what_a_call_with_wrong_arguments_would_do_is_not_guessed(kit: Kit) -> N
 
 def test_what_is_disabled_is_not_there() -> None:
     config = Config(tools=ToolsConfig(exec=ExecConfig(enable=False), file=FileConfig(enable=False)))
-    assert [spec.name for spec in build_tools(config, NO_SANDBOX, environ={}).specs()] == ["message"]
+    assert [spec.name for spec in build_tools(config, NO_SANDBOX, environ={}).specs()] == ["message", "spawn"]
 
 
 def test_importing_the_tools_is_light() -> None:

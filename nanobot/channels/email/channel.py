@@ -22,6 +22,7 @@ import attrs
 import trio
 from loguru import logger
 
+from nanobot.channels.edge import leaf
 from nanobot.channels.email import letter, trust
 from nanobot.channels.email.compose import SUBJECT, Letter, composed, subject_of
 from nanobot.channels.email.heads import Heads
@@ -45,6 +46,7 @@ from nanobot.channels.port import (
     Unreachable,
 )
 from nanobot.config.schema import EmailConfig
+from nanobot.config.tree import camel
 from nanobot.messages import Receipt
 from nanobot.supervise.asyncio_worker import WorkerClosed
 from nanobot.supervise.blocking import BlockingWorker
@@ -144,7 +146,7 @@ class EmailChannel:
         if not config.consent_granted:
             wrong = "consentGranted is false: set it to true when the owner of the mailbox agrees that the assistant uses it"
         elif missing := [key for key in ("imap_host", "imap_username", "smtp_host") if not getattr(config, key)]:
-            wrong = f"{' and '.join(_camel(key) for key in missing)} must be set: nanobot guide email"
+            wrong = f"{' and '.join(camel(key) for key in missing)} must be set: nanobot guide email"
         elif not config.imap_password:
             wrong = "imapPassword must be set: nanobot guide email"
         elif not trust.plain_address(self.address):
@@ -251,7 +253,7 @@ class EmailChannel:
         except* (Broken, OSError) as group:
             raise ChannelFailed(_first(group)) from group
         except* (ChannelFailed, SendError) as group:
-            raise _leaf(group) from group
+            raise leaf(group) from group
         finally:
             self._writer = None
             self._close()
@@ -280,17 +282,6 @@ def _in_time(host: str) -> Iterator[None]:
         raise Broken(f"{host} did not answer within {CONNECT_S:g} s") from error
 
 
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(map(str.title, rest))
-
-
-def _leaf(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
-
-
-def _first(group: BaseException) -> str:
-    error = _leaf(group)
+def _first(group: BaseExceptionGroup[Exception]) -> str:
+    error = leaf(group)
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

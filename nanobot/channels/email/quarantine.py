@@ -18,8 +18,8 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.config.durable import replace
 from nanobot.config.paths import made
-from nanobot.config.write import replace
 from nanobot.errors import NanobotError
 from nanobot.wire import Json
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from nanobot.config.write import replace
+from nanobot.config.durable import replace
 
 FILE_NAME = "seen.json"
 

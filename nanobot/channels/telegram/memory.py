@@ -14,7 +14,7 @@ import trio
 from loguru import logger
 
 from nanobot.channels.port import ChannelFailed
-from nanobot.config.write import replace
+from nanobot.config.durable import replace
 from nanobot.wire import Json
 
 FILE = "memory.json"

@@ -154,12 +154,6 @@ def going_on(status: str) -> str:
     return status
 
 
-def leaf(group: BaseExceptionGroup[ChannelFailed]) -> ChannelFailed:
-    """The first of what has ended a connection."""
-    one = group.exceptions[0]
-    return leaf(one) if isinstance(one, BaseExceptionGroup) else one
-
-
 @asynccontextmanager
 async def open_link(address: Address, token: str) -> AsyncGenerator[Link]:
     """Raises: ChannelFailed, alone or in a group."""

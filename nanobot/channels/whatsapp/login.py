@@ -11,10 +11,11 @@ from pathlib import Path
 
 import trio
 
+from nanobot.channels.edge import leaf
 from nanobot.channels.port import ChannelFailed
 from nanobot.channels.whatsapp import frames
 from nanobot.channels.whatsapp.bridge import IN_USE, Home, drawn, open_bridge, token_of
-from nanobot.channels.whatsapp.link import Address, Link, leaf, open_link
+from nanobot.channels.whatsapp.link import Address, Link, open_link
 from nanobot.supervise.policy import Cause
 
 LOGIN_S = 600.0

@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from nanobot.channels.port import SendRefused
-from nanobot.config.write import replace
+from nanobot.config.durable import replace
 
 NUMBER, LID = "@s.whatsapp.net", "@lid"
 _ADDRESS = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?@(s\.whatsapp\.net|lid|g\.us)")

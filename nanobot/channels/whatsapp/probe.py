@@ -10,10 +10,11 @@ from pathlib import Path
 
 import trio
 
+from nanobot.channels.edge import leaf
 from nanobot.channels.port import ChannelFailed, SendRefused
 from nanobot.channels.whatsapp import frames
 from nanobot.channels.whatsapp.bridge import IN_USE, Home
-from nanobot.channels.whatsapp.link import NOT_LINKED, Link, connected, going_on, leaf
+from nanobot.channels.whatsapp.link import NOT_LINKED, Link, connected, going_on
 from nanobot.channels.whatsapp.people import address_of
 from nanobot.config.schema import WhatsAppConfig
 from nanobot.supervise.policy import Cause

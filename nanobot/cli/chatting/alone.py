@@ -139,6 +139,7 @@ async def sit_down(
             drain_s=DRAIN_S,
             inherit_fds=(held,),
         ) as house:
+            house.servers.begin()
             try:
                 found = await house.registry.open(request.key)
             except InUse as exc:
