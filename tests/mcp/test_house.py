@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,9 @@ import pytest
 from nanobot.messages import Call, Inbound, MessageId, Principal, SessionKey
 from nanobot.session.state import Errand
 from nanobot.wire import JsonObject
-from tests.fakes import mcp_server
+from tests.fakes import daemon, mcp_server
 from tests.fakes.llm_wire import Answer, ToolCall
+from tests.fakes.processes import until_gone, until_some
 from tests.fakes.talk import KEY, Talk, talking
 
 FRIEND_AT = SessionKey("telegram", "7")
@@ -143,3 +145,14 @@ async def test_without_a_server_there_is_nothing_of_it(tmp_path: Path) -> None:
 def test_the_library_is_loaded_for_a_server_alone() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_nothing_of_servers_outlives_a_killed_gateway(tmp_path: Path) -> None:
+    tag = f"NANOBOT_TEST={tmp_path}"
+    names = [f"s{n}" for n in range(5)]
+    of_each = servers("stubborn", "orphan", env={"NANOBOT_TEST": str(tmp_path)})["mcpServers"]["one"]
+    with daemon.running(tmp_path, {"tools": {"mcpServers": dict.fromkeys(names, of_each)}}) as gateway:
+        await until_some(tag, 2 * len(names))
+        gateway.signal(signal.SIGKILL)
+        assert await until_gone(tag, within=1.0) < 1.0
+        gateway.wait()
