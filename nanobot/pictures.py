@@ -13,6 +13,10 @@ LONGEST_SIDE = 8000
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG behind which the size stands."""
+MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WebP": "image/webp"}
+"""Media types of the sorts that model services take."""
+_SEGMENTS = 4096
+"""Most of them before it; cameras write some dozens, and a file can be nothing else."""
 _TAKEN = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -93,7 +97,9 @@ def _gif(data: bytes) -> tuple[int, int]:
 def _jpeg(data: bytes) -> tuple[int, int]:
     """The first frame's size: from marker to marker, each with its length."""
     at = 2
-    while data[at] == 0xFF:
+    for _ in range(_SEGMENTS):
+        if data[at] != 0xFF:
+            break
         marker = data[at + 1]
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, at + 5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from nanobot.cli.findings import UNREAD, Facts, Finding, bad, ok, warn
 from nanobot.cli.mcp_cmd import own_network
 from nanobot.config.schema import McpServerConfig, ToolsConfig
+from nanobot.mcp.address import is_address
 
 
 def mcp(facts: Facts) -> Finding:
@@ -40,7 +40,7 @@ def _wrong(facts: Facts, server: McpServerConfig) -> Iterator[str]:
         path = server.env.get("PATH") or facts.environ.get("PATH")
         if shutil.which(server.command, path=path) is None:
             yield f"there is no program {server.command} on the PATH: install it, or write its whole path"
-    elif urlsplit(server.url).scheme not in ("http", "https"):
+    elif not is_address(server.url):
         yield "url is no address that begins with https:// or http://"
 
 

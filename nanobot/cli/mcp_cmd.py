@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated
@@ -18,11 +19,17 @@ from nanobot.config.schema import Config, McpServerConfig
 from nanobot.control.client import NotRunning
 from nanobot.control.port import MCP
 from nanobot.errors import NanobotError
+from nanobot.mcp.address import is_address, shown
 from nanobot.mcp.auth_file import AuthFile
+from nanobot.mcp.naming import prefix
 from nanobot.supervise.status import Node, as_json
+from nanobot.tools.plain import one_line
 from nanobot.wire import Json, JsonObject
 
 LOOPBACK = {"localhost": "127.0.0.0/8"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HINT = "Try it: nanobot mcp test {0}. A gateway that runs takes it up with: nanobot gateway reload"
 NameOption = Annotated[str, Parameter(help="The server, as `nanobot mcp list` shows it.")]
 
@@ -63,8 +70,13 @@ def add(
     if bool(command) == bool(url):
         raise NanobotError("A server is a program (nanobot mcp add NAME -- PROGRAM ...) or an address (--url ADDRESS)")
     section: JsonObject = {"url": url} if url else {"command": command[0], "args": list(command[1:])}
-    section |= {"env": _pairs(env)} if env else {}
-    section |= {"headers": _pairs(header)} if header else {}
+    if env if url else header:
+        raise NanobotError("--env is for a program, and --header for an address (--url)")
+    _check_name(name, instance.config.tools.mcp_servers)
+    if url and not is_address(url):
+        raise NanobotError(f"{plain(url)} is no address: one begins with https:// (or http://) and the name of a host")
+    section |= {"env": _pairs(env, _VARIABLE)} if env else {}
+    section |= {"headers": _pairs(header, _HEADER)} if header else {}
     if network := own_network(url):
         section["networks"] = [network]
     there = mcp_file.put(instance.places, name, section)
@@ -102,6 +114,8 @@ def find(config: Config, name: str) -> McpServerConfig:
 
 def own_network(url: str) -> str:
     """The network that an address leads to, where it is one that nobody else may reach; empty for a public one."""
+    if not is_address(url):
+        return ""
     host = urlsplit(url).hostname or ""
     if host in LOOPBACK:
         return LOOPBACK[host]
@@ -114,12 +128,21 @@ def own_network(url: str) -> str:
     return "" if address.is_global else str(ipaddress.ip_network(address))
 
 
-def _pairs(given: tuple[str, ...]) -> JsonObject:
+def _check_name(name: str, servers: Mapping[str, McpServerConfig]) -> None:
+    """Raises: NanobotError."""
+    if _NAME.fullmatch(name) is None:
+        raise NanobotError(f"{one_line(name)} is no name for a server: letters, digits, - and _, at most 32")
+    for other in servers:
+        if other != name and prefix(other) == prefix(name):
+            raise NanobotError(f"The tools of {name} would be called like those of {plain(other)}. Give it another name")
+
+
+def _pairs(given: tuple[str, ...], names: re.Pattern[str]) -> JsonObject:
     """Raises: NanobotError."""
     pairs: JsonObject = {}
     for one in given:
         name, sign, value = one.partition("=")
-        if not sign or not name:
+        if not sign or names.fullmatch(name) is None:
             raise NanobotError("--env and --header take NAME=VALUE. A secret is better as NAME='${VARIABLE}' in single quotes")
         pairs[name] = value
     return pairs
@@ -138,14 +161,8 @@ def _lines(config: Config, nodes: Mapping[str, Node], now: float) -> Iterator[st
     width = max(map(len, servers)) + 2
     for name, one in servers.items():
         node = nodes.get(name)
-        where = one.command or _place(one.url)
+        where = one.command or shown(one.url)
         yield f"{plain(name):<{width}}{plain(where)[:40]:<42}{'' if node is None else _state(node, now)}".rstrip()
-
-
-def _place(url: str) -> str:
-    """An address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
 def _state(node: Node, now: float) -> str:
@@ -158,6 +175,6 @@ def _as_json(name: str, config: McpServerConfig, node: Node | None) -> JsonObjec
     return {
         "name": name,
         "command": config.command,
-        "url": _place(config.url) if config.url else "",
+        "url": shown(config.url) if config.url else "",
         "live": None if node is None else as_json(node),
     }

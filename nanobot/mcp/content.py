@@ -11,7 +11,7 @@ import binascii
 import json
 import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import trio
@@ -27,6 +27,10 @@ MOST_FILES = 8
 """Of one result: more pictures than that are more than a model looks at."""
 LARGEST_IMAGE = 3_750_000
 """Bytes; 5 MB in base64, the least that one of the services of models takes."""
+MOST_PARTS = 1000
+"""Of one result: real ones have a few."""
+PIECE = 16_384
+"""Characters that are looked at in one go: some 4 ms, 30 where nothing of them shows."""
 NOTHING = "(no output)"
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF87a": "image/gif", b"GIF89a": "image/gif"}
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
@@ -48,13 +52,36 @@ class Answer:
     failed: bool = False
 
 
+def lean(result: JsonObject) -> JsonObject:
+    """A result as the protocol has it, without what is not read here: the SDK looks at every value of it, and that is seconds
+    where there are very many. Structured content counts where there is no other, and is text then."""
+    made = {key: value for key, value in result.items() if key != "structuredContent"}
+    structured = result.get("structuredContent")
+    if structured is not None and not made.get("content"):
+        made["content"] = [_said(json.dumps(structured, ensure_ascii=False))]
+    for key, note in _LEFT_OUT.items():
+        parts = _list(made, key)
+        if len(parts) > MOST_PARTS:
+            made[key] = [*parts[:MOST_PARTS], note(f"[{len(parts) - MOST_PARTS:,} more parts are left out]")]
+    return made
+
+
+def _said(text: str) -> JsonObject:
+    return {"type": "text", "text": text}
+
+
+_LEFT_OUT: Mapping[str, Callable[[str], JsonObject]] = {
+    "content": _said,
+    "contents": lambda text: {"uri": "nanobot:", "text": text},
+    "messages": lambda text: {"role": "user", "content": _said(text)},
+}
+"""Lists of the results, and how a part of each says something."""
+
+
 def of_call(result: JsonObject) -> Answer:
     """Of `tools/call`."""
-    parts = [part for block in _list(result, "content") for part in _block(block)]
-    structured = result.get("structuredContent")
-    if structured is not None and not parts:
-        parts = [json.dumps(structured, ensure_ascii=False, indent=1)]
-    return Answer(tuple(parts), result.get("isError") is True)
+    parts = tuple(part for block in _list(result, "content") for part in _block(block))
+    return Answer(parts, result.get("isError") is True)
 
 
 def of_resource(result: JsonObject) -> Answer:
@@ -78,7 +105,7 @@ async def kept(answer: Answer, turn: ToolTurn, tool: str, *, tainted: bool) -> R
     files = 0
     for part in answer.parts:
         if isinstance(part, str):
-            texts.append(visible(part))
+            texts.append(await _shown(part))
             continue
         files += 1
         if files > MOST_FILES:
@@ -93,6 +120,15 @@ async def kept(answer: Answer, turn: ToolTurn, tool: str, *, tainted: bool) -> R
         texts.append(f"[{files - MOST_FILES} more files left out: a result may bring {MOST_FILES}]")
     text = "\n".join(texts) or NOTHING
     return Result(f"Error: {text}" if answer.failed else text, tuple(attachments), tainted, answer.failed)
+
+
+async def _shown(text: str) -> str:
+    """Made visible in pieces: the 10 MiB that a message may have would hold everybody for seconds."""
+    pieces: list[str] = []
+    for start in range(0, len(text), PIECE):
+        pieces.append(visible(text[start : start + PIECE]))
+        await trio.lowlevel.checkpoint()
+    return "".join(pieces)
 
 
 def _keep(blob: Blob, turn: ToolTurn, tool: str, tainted: bool) -> Attachment:

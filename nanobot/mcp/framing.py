@@ -1,7 +1,8 @@
 """Lines of JSON from a program's output, with bounds. Pure.
 
-A line that is too long is not kept: its end is waited for, and who asked is found by the `id` near its beginning or end, where
-every implementation puts it, so that this call alone fails. More than `DISCARD_BYTES` of it is no answer but a flood.
+A line that is too long, or holds too much, is not kept: its end is waited for, and who asked is found by the `id` near its
+beginning or end, where every implementation puts it, so that this call alone fails. More than `DISCARD_BYTES` of it is no answer
+but a flood.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from nanobot.mcp.line import MESSAGE_BYTES
+from nanobot.mcp.line import MESSAGE_BYTES, MESSAGE_NODES
 
 DISCARD_BYTES = 256 * 1024 * 1024
 """Of a line that has no end."""
@@ -27,7 +28,7 @@ class Flood(ValueError):
 
 @attrs.frozen
 class TooLong:
-    """A line that was not kept. `id` is that of the request it answers, None where that cannot be seen."""
+    """A line that was too long or held too much. `id` is that of the request it answers, None where that cannot be seen."""
 
     id: int | None
 
@@ -69,7 +70,7 @@ class Lines:
         line = b"".join(self._parts)
         long, edge = self._long, self._edge
         self._parts, self._size, self._long, self._edge = [], 0, False, b""
-        if not long:
+        if not long and line.count(b"{") + line.count(b"[") <= MESSAGE_NODES:
             return line
-        found = _AT_START.match(line) or _AT_END.search(edge)
+        found = _AT_START.match(line) or _AT_END.search(edge or line[-EDGE:])
         return TooLong(int(found["id"]) if found else None)

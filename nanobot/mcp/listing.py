@@ -1,8 +1,8 @@
 """What a server lists, made safe to be offered. Pure.
 
 Lists come from strangers. Each entry is looked at by itself: one that is malformed is left out with a line that says why, and
-hides no other. Descriptions and schemas are bounded and hold no sign that does not show; a schema is brought to the form that
-the strictest services of models take.
+hides no other. Descriptions and schemas are bounded and hold no sign that does not show; schemas.py makes these what services of
+models take.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 
 from nanobot.mcp.naming import safe
+from nanobot.mcp.schemas import SCHEMA_CHARS, Malformed, parameters
 from nanobot.tools.plain import hidden, visible
 from nanobot.wire import Json, JsonObject
 
-MOST_TOOLS = 128
-"""Of one server: what the services of models take in all. A list of thousands is no help to a model."""
+MOST_TOOLS = 100
+"""Of one server, and of all together (servers.py): some services of models take 128 in all, and the rest are ours."""
 MOST_OTHERS = 32
 """Resources, and as many prompts: each is a tool without which one can live."""
 DESCRIPTION_CHARS = 1024
 """What the strictest service takes."""
-SCHEMA_CHARS = 16_000
-"""Of one tool; all of them stand in every request."""
+OFFERED_CHARS = 200_000
+"""Of descriptions and schemas of one server: 50,000 tokens, which stand in every request; more leaves no room to talk."""
+ENTRY_CHARS = 4 * SCHEMA_CHARS
+"""Of an entry as the server sends it, with what is taken out of it."""
+LIST_CHARS = 600_000
+"""Of one page of a list, as it comes: looking at it holds everybody for up to 0.2 s."""
+MOST_ENTRIES = 4000
+"""Of one page that are looked at; far fewer are offered."""
 LABEL_CHARS = 200
-DEEPEST = 24
-"""Levels of a schema; recursion is bounded far from Python's limit."""
 ALL = "*"
 
 
@@ -68,19 +73,21 @@ class Listing:
     left_out: tuple[str, ...] = ()
 
 
-class Malformed(ValueError):
-    """An entry that cannot be offered; says why."""
-
-
 def sound(kind: Kind, items: Json) -> tuple[list[Json], list[str]]:
     """The entries of a list that can be offered, stripped to what we use, and a line for each other one."""
     if not isinstance(items, list):
         return [], [f"its list of {LISTS[kind]} is none"]
     kept: list[Json] = []
     wrong: list[str] = []
+    room = LIST_CHARS
     for place, item in enumerate(items):
+        size = len(json.dumps(item, ensure_ascii=False))
+        room -= size if size <= ENTRY_CHARS else 0  # what is longer is not looked at
+        if room < 0 or place == MOST_ENTRIES:
+            wrong.append(f"its list of {LISTS[kind]} is too long: {len(items) - place:,} of {len(items):,} are not looked at")
+            break
         try:
-            kept.append(_stripped(kind, item))
+            kept.append(_stripped(kind, item, size))
         except Malformed as error:
             wrong.append(f"{_called(kind, item, place)}: {error}")
     return kept, wrong
@@ -104,7 +111,19 @@ def listing(server: str, enabled: Sequence[str], lists: dict[Kind, list[Json]], 
                 f"{len(found) - most:,} of {len(found):,} {LISTS[kind]}: more than {most}; name those in enabledTools"
             )
         offers += found[:most]
-    return Listing(tuple(offers), tuple(left_out))
+    kept = list(_within(offers[:MOST_TOOLS], OFFERED_CHARS))
+    if len(kept) < len(offers):
+        some, bounds = f"{len(offers) - len(kept):,} of {len(offers):,} offers", f"{MOST_TOOLS}, or {OFFERED_CHARS:,} characters"
+        left_out.append(f"{some}: together more than {bounds}; name those in enabledTools")
+    return Listing(tuple(kept), tuple(left_out))
+
+
+def _within(offers: Iterable[Offer], room: int) -> Iterator[Offer]:
+    """The first ones that fit, tools before the others."""
+    for offer in offers:
+        if (room := room - len(offer.description) - len(offer.schema)) < 0:
+            return
+        yield offer
 
 
 def _offer(kind: Kind, item: JsonObject) -> Offer:
@@ -120,7 +139,7 @@ def _offer(kind: Kind, item: JsonObject) -> Offer:
             return Offer(kind, uri, f"resource_{name or uri}", text, _nothing(), reads=True)
         case Kind.PROMPT:
             text = f"Get a prompt that the server keeps. {said}".strip()[:DESCRIPTION_CHARS]
-            return Offer(kind, name, f"prompt_{name}", text, json.dumps(_of_prompt(item)), reads=True)
+            return Offer(kind, name, f"prompt_{name}", text, json.dumps(parameters(_of_prompt(item))), reads=True)
 
 
 def _nothing() -> str:
@@ -140,17 +159,19 @@ def _of_prompt(item: JsonObject) -> JsonObject:
 # --- one entry
 
 
-def _stripped(kind: Kind, item: Json) -> JsonObject:
+def _stripped(kind: Kind, item: Json, size: int) -> JsonObject:
     """Raises: Malformed."""
     if not isinstance(item, dict):
         raise Malformed("it is no object")
+    if size > ENTRY_CHARS:
+        raise Malformed(f"it has {size:,} characters, more than {ENTRY_CHARS:,}")
     name = _label(item.get("name"), "name")
     kept: JsonObject = {"name": name}
     if said := _description(item):
         kept["description"] = said
     match kind:
         case Kind.TOOL:
-            kept["inputSchema"] = _schema(item.get("inputSchema"))
+            kept["inputSchema"] = parameters(item.get("inputSchema"))
             notes = item.get("annotations")
             reads = isinstance(notes, dict) and notes.get("readOnlyHint") is True and notes.get("destructiveHint") is not True
             kept["annotations"] = {"readOnlyHint": reads}
@@ -158,6 +179,7 @@ def _stripped(kind: Kind, item: Json) -> JsonObject:
             kept["uri"] = _label(item.get("uri"), "address")
         case Kind.PROMPT:
             kept["arguments"] = list(_arguments(item.get("arguments")))
+            parameters(_of_prompt(kept))
     return kept
 
 
@@ -189,76 +211,6 @@ def _arguments(value: Json) -> Iterator[Json]:
             raise Malformed("an argument of it is no object")
         said, required = _description(one), one.get("required") is True
         yield {"name": _label(one.get("name"), "argument's name"), "description": said, "required": required}
-
-
-# --- schemas
-
-_SAME = frozenset(["enum", "const", "default", "examples"])
-"""Keys that hold values, not schemas. One with a sign that does not show is worth nothing to a model."""
-_DROPPED = frozenset(["$schema", "$id", "$comment"])
-_NAMED = frozenset(["properties", "$defs", "definitions", "patternProperties", "dependentSchemas"])
-"""Keys below which names stand that their author has chosen."""
-
-
-def _schema(value: Json) -> JsonObject:
-    """Raises: Malformed."""
-    if not isinstance(value, dict):
-        raise Malformed("it does not say which parameters it takes")
-    made = _normal(value, DEEPEST)
-    kind = made.get("type", "object") if isinstance(made, dict) else None
-    properties = made.get("properties", {}) if isinstance(made, dict) else None
-    if not isinstance(made, dict) or kind != "object" or not isinstance(properties, dict):
-        raise Malformed("its parameters are no object")
-    made = {**made, "type": "object", "properties": properties}
-    if (size := len(json.dumps(made, ensure_ascii=False))) > SCHEMA_CHARS:
-        raise Malformed(f"the schema of its parameters has {size:,} characters, more than {SCHEMA_CHARS:,}")
-    return made
-
-
-def _normal(value: Json, levels: int) -> Json:
-    """Without what strict services refuse: null as a further type, marks of the schema itself. Raises: Malformed."""
-    if levels == 0:
-        raise Malformed(f"the schema of its parameters is deeper than {DEEPEST} levels")
-    match value:
-        case str():
-            return visible(value.encode("utf-8", "replace").decode())
-        case list():
-            return [_normal(one, levels - 1) for one in value]
-        case dict():
-            made = {_key(key): _below(key, one, levels - 1) for key, one in value.items() if key not in _DROPPED}
-            return _without_null(made)
-        case _:
-            return value
-
-
-def _below(key: str, value: Json, levels: int) -> Json:
-    if key in _SAME:
-        return value if hidden(json.dumps(value, ensure_ascii=False)) is None else None
-    if key in _NAMED and isinstance(value, dict):
-        return {_key(name): _normal(one, levels) for name, one in value.items()}
-    return _normal(value, levels)
-
-
-def _key(name: str) -> str:
-    if (why := hidden(name)) is not None:
-        raise Malformed(f"the schema of its parameters: {why}")
-    return name
-
-
-def _without_null(schema: JsonObject) -> JsonObject:
-    kinds = schema.get("type")
-    if isinstance(kinds, list):
-        real = [kind for kind in kinds if kind != "null"]
-        schema = {**schema, "type": real[0] if len(real) == 1 else list(real)}
-    for key in ("anyOf", "oneOf"):
-        options = schema.get(key)
-        if not isinstance(options, list):
-            continue
-        real = [one for one in options if not (isinstance(one, dict) and one.get("type") == "null")]
-        rest = {name: one for name, one in schema.items() if name != key}
-        only = real[0] if len(real) == 1 else None
-        schema = {**only, **rest} if isinstance(only, dict) else {**rest, key: list(real)}
-    return schema
 
 
 _NAME_SHOWN = re.compile(r"\s+")

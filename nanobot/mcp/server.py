@@ -24,6 +24,7 @@ import trio
 from loguru import logger
 
 from nanobot.config.schema import McpServerConfig
+from nanobot.mcp.address import is_address
 from nanobot.mcp.auth_file import AuthFile
 from nanobot.mcp.errors import NoLogin, ServerError, ServerGone
 from nanobot.mcp.line import Line
@@ -47,6 +48,8 @@ LET_GO_S = 0.3
 """Seconds for a cancelled request to be gone: `/stop` promises a second."""
 NEWS_S = 1.0
 """Seconds from one look at changed lists to the next: a server may cry all the time."""
+PATIENCE = 10
+"""Times as long as the last look took, at least: one at a list without measure costs us seconds."""
 LIST_S = 30.0
 """Seconds for new lists of a server that lives."""
 ENV = (*ALLOWED_ENV, "LOGNAME", "SHELL", "USER")
@@ -106,6 +109,8 @@ class Server:
     _on_listing: Callable[[], None]
     """Told when what is offered has changed."""
     listing: Listing = Listing()
+    crowded_out: int = 0
+    """Of its listing, what there is no room for beside other servers."""
     about: str = ""
     tried: trio.Event = attrs.field(factory=trio.Event)
     """It is up, or a first attempt has failed."""
@@ -218,13 +223,13 @@ class Server:
         """Look at the lists again when they have changed."""
         while True:
             await self._stale.wait()
-            self._stale = trio.Event()
+            self._stale, began = trio.Event(), trio.current_time()
             try:
                 with trio.fail_after(LIST_S):
                     await self._list(link)
             except (ServerError, trio.TooSlowError) as error:
                 line.fail(f"its lists have changed and cannot be read: {str(error) or 'no answer'}")
-            await trio.sleep(NEWS_S)
+            await trio.sleep(max(NEWS_S, PATIENCE * (trio.current_time() - began)))
 
     async def _list(self, link: Link) -> None:
         """Raises: ServerError."""
@@ -285,7 +290,7 @@ def unusable(config: McpServerConfig) -> str:
         return "" if config.command else "command is empty: it names the program that is the server"
     if not config.url:
         return "it has neither command nor url: one of them says where the server is"
-    return "" if config.url.startswith(("http://", "https://")) else "url is no address that begins with https:// or http://"
+    return "" if is_address(config.url) else "url is no address that begins with https:// or http://, with the name of a host"
 
 
 async def loaded(name: str) -> ModuleType:

@@ -20,7 +20,7 @@ from loguru import logger
 from nanobot.config.schema import Config, McpServerConfig, RestartConfig, Secret, ToolsConfig
 from nanobot.mcp.auth_file import AuthFile
 from nanobot.mcp.server import Server, Surroundings, kind_of
-from nanobot.mcp.tools import offered
+from nanobot.mcp.tools import Pair, bound, chosen
 from nanobot.security.egress import Egress, trusting
 from nanobot.supervise.policy import Policy
 from nanobot.supervise.status import Node
@@ -47,6 +47,7 @@ class Servers:
     """Told every new state of a server; must not block or raise."""
     tools: tuple[Bound, ...] = attrs.field(default=(), init=False)
     """What the servers offer now, in the order of the configuration."""
+    _made_of: tuple[list[Pair], tuple[str, ...]] = attrs.field(default=([], ()), init=False)
     _servers: dict[str, Server] = attrs.field(factory=dict, init=False)
     _begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     _added: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -156,9 +157,10 @@ class Servers:
         return [name for name in self._config.tools.mcp_servers if name in self._servers]
 
     def _gather(self) -> None:
-        tools = offered([self._servers[name] for name in self._order()])
-        if [one.spec for one in tools] != [one.spec for one in self.tools]:
-            self.tools = tools
+        configured = self._config.tools.mcp_servers
+        made_of = (chosen([self._servers[name] for name in self._order()]), tuple(configured))
+        if made_of != self._made_of:
+            self._made_of, self.tools = made_of, bound(*made_of)
             self.on_change()
 
 
@@ -181,4 +183,5 @@ def _facts(server: Server) -> tuple[tuple[str, str], ...]:
     facts = [("transport", kind_of(server.config)), ("offers", str(tools))]
     facts += [("server", server.about)] if server.about else []
     facts += [("left out", str(len(server.listing.left_out)))] if server.listing.left_out else []
+    facts += [("left out for other servers", str(server.crowded_out))] if server.crowded_out else []
     return tuple(facts)

@@ -32,6 +32,8 @@ LAST_WORDS = 600
 """Characters of standard error that go into the reason of an end."""
 EXIT_S = 0.5
 """Seconds that a program which has closed its output has to end, so that its exit status can be told."""
+PAUSE_S = 0.02
+"""Seconds between two looks at its standard error: one that writes there without an end waits, instead of taking our time."""
 NOT_THERE = (126, 127)
 """Exit statuses of a program that cannot be run."""
 
@@ -55,6 +57,7 @@ class _Voice:
             said = bytes(chunk).decode("utf-8", "replace")
             self.text = (self.text + said)[-LAST_WORDS:]
             logger.debug("it says: {}", visible(said[-LAST_WORDS:].strip()))
+            await trio.sleep(PAUSE_S)
 
     @property
     def last(self) -> str:
@@ -92,8 +95,12 @@ async def _read(child: Child, into: MemoryObjectSendStream[SessionMessage | Exce
         try:
             while chunk := await child.stdout.receive_some(CHUNK):
                 for whole in lines.feed(bytes(chunk)):
-                    if (message := _message(whole)) is not None:
-                        await into.send(SessionMessage(message))
+                    message = _message(whole)
+                    size = len(whole) if isinstance(whole, bytes) else 0
+                    if not line.heard(messages=int(message is None), size=size):
+                        return
+                    if message is not None:
+                        await into.send(SessionMessage(message))  # where it is counted
         except Flood as error:
             line.fail(str(error))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # the session is over

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from nanobot.errors import ToolError
 from nanobot.mcp import content
 from nanobot.mcp.errors import ServerError
-from nanobot.mcp.listing import Kind, Offer
+from nanobot.mcp.listing import MOST_TOOLS, Kind, Offer
 from nanobot.mcp.naming import assigned
 from nanobot.mcp.server import Server
 from nanobot.messages import Effect
@@ -32,12 +32,34 @@ if TYPE_CHECKING:
 READS = "reads"
 """The row for what a server says changes nothing."""
 PROGRESS_CHARS = 200
+MARK = 16
+"""Signs of a hash: fewer could be met on purpose by a server that tries descriptions."""
 
 
-def offered(servers: Sequence[Server]) -> tuple[Bound, ...]:
-    """The tools of servers, in their order; of one server by name."""
-    pairs = [(server, offer) for server in servers if server.is_offered for offer in server.listing.offers]
-    names = assigned([(server.name, offer.label) for server, offer in pairs])
+Pair = tuple[Server, Offer]
+
+
+def chosen(servers: Sequence[Server]) -> list[Pair]:
+    """What servers offer, in their order; of one server by name. Of too many, each server may bring as many as any other."""
+    there = [server.listing.offers if server.is_offered else () for server in servers]
+    pairs: list[Pair] = []
+    for server, offers, share in zip(servers, there, shares([len(one) for one in there], MOST_TOOLS), strict=True):
+        server.crowded_out = len(offers) - share
+        pairs += [(server, offer) for offer in offers[:share]]
+    return pairs
+
+
+def shares(wanted: Sequence[int], most: int) -> list[int]:
+    """How many each gets of `most`: who wants little gets all of that, the others the same."""
+    got = [0] * len(wanted)
+    for done, place in enumerate(sorted(range(len(wanted)), key=lambda at: wanted[at])):
+        got[place] = min(wanted[place], (most - sum(got)) // (len(wanted) - done))
+    return got
+
+
+def bound(pairs: Sequence[Pair], servers: Iterable[str]) -> tuple[Bound, ...]:
+    """servers: the names of all that are configured."""
+    names = assigned([(server.name, offer.label) for server, offer in pairs], servers)
     return tuple(_bound(name, server, offer) for name, (server, offer) in zip(names, pairs, strict=True))
 
 
@@ -51,7 +73,7 @@ def _intent(name: str, server: Server, offer: Offer, arguments: str, _turn: Tool
     """Raises: ToolError."""
     given = _parsed(arguments)
     meant = f"{offer.kind} {offer.raw}\n{offer.description}\n{offer.schema}\n{server.config!r}"
-    mark = hashlib.sha256(meant.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    mark = hashlib.sha256(meant.encode("utf-8", "surrogatepass")).hexdigest()[:MARK]
     terms = f"{offer.kind} {visible(offer.raw)} of the MCP server {server.name}, as it is described now ({mark})"
     return Intent(f"{name}:{READS}" if offer.reads else name, json.dumps(given, ensure_ascii=False), terms)
 

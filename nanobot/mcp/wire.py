@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
 import anyio
 import attrs
@@ -19,20 +20,22 @@ import httpx2
 import mcp_types as types
 from mcp import ClientSession, MCPError
 from mcp.client._probe import negotiate_auto
-from mcp.client._transport import TransportStreams
+from mcp.client._transport import ReadStream, TransportStreams
 from mcp.client.auth import OAuthFlowError
 from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 import nanobot
 from nanobot.errors import NanobotError
+from nanobot.mcp.content import lean
 from nanobot.mcp.errors import ServerError, ServerGone
 from nanobot.mcp.line import UNSENT, Line
-from nanobot.mcp.listing import LISTS, MOST_OTHERS, MOST_TOOLS, Kind, sound
+from nanobot.mcp.listing import LISTS, MOST_ENTRIES, MOST_OTHERS, Kind, sound
 from nanobot.tools.plain import visible
 from nanobot.wire import Json, JsonObject
 
@@ -42,10 +45,6 @@ logging.getLogger("client").setLevel(logging.CRITICAL)
 T = TypeVar("T")
 MOST_PAGES = 50
 """Of one list: one that goes on for ever ends there."""
-READ_ITEMS = 4000
-"""Entries of a list that are looked at; far fewer are offered."""
-MOST_NEWS = 1000
-"""Messages of a server in a second that answer nothing: progress and changes are a few, a flood takes all our time."""
 ERROR_CHARS = 2000
 FAILURES = (
     MCPError,
@@ -72,11 +71,48 @@ class Progress(Protocol):
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None: ...
 
 
+@attrs.define(eq=False)
+class _Heard:
+    """What a server says, for as long as it is listened to."""
+
+    _inner: ReadStream[SessionMessage | Exception]
+    _line: Line
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Raises: anyio.EndOfStream, anyio.ClosedResourceError."""
+        message = await self._inner.receive()
+        if not self._line.heard():
+            raise anyio.EndOfStream
+        return message
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)  # noqa: ASYNC102  # a stream in memory: nothing waits
+
+
 class Sieve(JSONRPCDispatcher[TransportContext]):
     """Takes what is malformed out of lists before they are looked at as a whole, and tells when the other side ends."""
 
     def __init__(self, streams: TransportStreams, line: Line) -> None:
-        super().__init__(*streams)
+        received, sent = streams
+        super().__init__(_Heard(received, line), sent)
         self._line = line
         self.wrong: list[str] = []
         """A line for each entry that was taken out."""
@@ -103,10 +139,10 @@ class Sieve(JSONRPCDispatcher[TransportContext]):
         raw: JsonObject = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
         kind = _METHODS.get(method)
         if kind is None:
-            return raw
+            return lean(raw)
         items, wrong = sound(kind, raw.get(LISTS[kind]))
         self.wrong += wrong
-        return {**raw, LISTS[kind]: items[:READ_ITEMS]}
+        return {**raw, LISTS[kind]: items}
 
 
 @attrs.define(eq=False)
@@ -135,12 +171,12 @@ class Link:
     async def _all(self, kind: Kind) -> list[Json]:
         items: list[Json] = []
         cursor: str | None = None
-        most = READ_ITEMS if kind is Kind.TOOL else 10 * MOST_OTHERS
+        most = MOST_ENTRIES if kind is Kind.TOOL else 10 * MOST_OTHERS
         for _ in range(MOST_PAGES):
             params = types.PaginatedRequestParams(cursor=cursor)
             page, cursor = await self._asked(self._page(kind, params))
             items += page
-            if cursor is None or len(items) >= max(most, MOST_TOOLS):
+            if cursor is None or len(items) >= most:
                 break
         return items
 
@@ -205,33 +241,13 @@ class Link:
             raise ServerError("what the server answered is no result of the protocol") from error
 
 
-@attrs.define
-class Meter:
-    """Ends a connection whose server talks without being asked, more than anybody listens to."""
-
-    _line: Line
-    _since: float = 0.0
-    _counted: int = 0
-
-    def count(self) -> None:
-        now = anyio.current_time()
-        if now - self._since > 1:
-            self._since, self._counted = now, 0
-        self._counted += 1
-        if self._counted > MOST_NEWS:
-            self._line.fail(f"it sent more than {MOST_NEWS:,} messages in a second that nobody had asked for")
-
-
 @asynccontextmanager
 async def open_link(
     transport: AbstractAsyncContextManager[TransportStreams], line: Line, changed: Callable[[], None]
 ) -> AsyncGenerator[Link]:
     """Connected for as long as the block lasts. `changed` is told that a list has. Raises: one of FAILURES, in a group or not."""
 
-    meter = Meter(line)
-
     async def hear(message: object) -> None:
-        meter.count()
         match message:
             case (
                 types.ToolListChangedNotification()

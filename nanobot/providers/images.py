@@ -14,15 +14,7 @@ import attrs
 import trio
 
 from nanobot.messages import Attachment, Entry, Note, Reply, Said
-
-MAX_IMAGE = 3_750_000  # bytes: 5 MB in base64, the least that one of the services takes
-
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
+from nanobot.pictures import LARGEST, MIMES, header_of
 
 
 @attrs.frozen
@@ -62,16 +54,10 @@ def _read_all(wanted: list[Attachment]) -> Images:
 
 def _read(path: Path) -> Image | None:
     try:
-        if path.stat().st_size > MAX_IMAGE:
+        if path.stat().st_size > LARGEST:
             return None
         data = path.read_bytes()
     except (OSError, ValueError):
         return None
-    mime = _mime(data)
+    mime = MIMES.get(header_of(data).kind)
     return Image(mime, base64.b64encode(data).decode("ascii")) if mime else None
-
-
-def _mime(data: bytes) -> str:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((mime for magic, mime in _MAGIC if data.startswith(magic)), "")

@@ -177,12 +177,15 @@ def _judged(files: Iterable[Attachment], sight: Sight) -> dict[Attachment, str]:
     """Why each is not shown, empty where it can be."""
     if not sight.sees:
         return dict.fromkeys(files, f"{sight.model} cannot see pictures")
-    return {one: _fault(Path(one.path)) for one in files}
+    return {one: _fault(Path(one.path), sight.caps.room) for one in files}
 
 
-def _fault(path: Path) -> str:
+def _fault(path: Path, room: int) -> str:
     try:
         with path.open("rb") as file:
-            return fault_of(file.read(LARGEST + 1))
+            data = file.read(LARGEST + 1)
     except (OSError, ValueError):
         return GONE
+    if (fault := fault_of(data)) or len(data) <= room:
+        return fault
+    return f"this service takes {room / 1e6:.2f} MB of pictures, and it has more; make a smaller copy, if there is a way"

@@ -35,6 +35,7 @@ INSTALL_S = 900.0
 MOST_OUTPUT = 16 * 1024 * 1024
 SHOWN = 1500
 """Characters of what pip said that are shown of a failure."""
+UNREACHED = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError")
 SETTINGS = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle")
 NO_VENV = "Python's venv does not work here; on Debian and Ubuntu it is in the package python3-venv."
 
@@ -51,7 +52,10 @@ async def install(data: Path, name: str, needed: Requirements, environ: Mapping[
         try:
             with trio.fail_after(INSTALL_S):
                 await _build(new, folder, needed, environ, say)
-        except trio.TooSlowError as error:
+        except (NotInstalled, trio.TooSlowError) as error:
+            await trio.to_thread.run_sync(partial(shutil.rmtree, new, ignore_errors=True))
+            if isinstance(error, NotInstalled):
+                raise
             raise NotInstalled(f"Not installed: it took longer than {INSTALL_S / 60:g} minutes") from error
         record = json.dumps({"environment": new.name, "requirements": needed.fingerprint})
         await trio.to_thread.run_sync(replace, folder / INSTALLED, record)
@@ -80,8 +84,15 @@ async def _step(argv: list[str], folder: Path, env: Mapping[str, str], wrong: st
     finally:
         output.close()
     if status:
-        said = (output.head + output.tail).decode("utf-8", "replace").strip()
-        raise NotInstalled(f"Not installed: {wrong} It said:\n{said[-SHOWN:]}")
+        raise NotInstalled(f"Not installed: {wrong} {_why((output.head + output.tail).decode('utf-8', 'replace').strip())}")
+
+
+def _why(said: str) -> str:
+    """What pip said, as far as it helps: of a network that is not there it speaks at length, and then of a wrong version."""
+    if any(sign in said for sign in UNREACHED):
+        return "The index of packages cannot be reached. Is this machine online? Proxies and PIP_INDEX_URL are heeded."
+    errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
+    return "It said:\n" + ("\n".join(errors) or said)[-SHOWN:]
 
 
 def build_env(environ: Mapping[str, str]) -> dict[str, str]:

@@ -42,8 +42,8 @@ class _Read:
     """A skill as it was read, and what its files were like then."""
 
     skill: Skill
-    real: Path
-    """Of its SKILL.md, links followed."""
+    real: tuple[Path, Path]
+    """Its SKILL.md and requirements.txt, links followed."""
     files: tuple[str, ...]
     """What it depends on: SKILL.md, requirements.txt, the record of its environment."""
     stamps: tuple[Stamp, ...]
@@ -125,7 +125,8 @@ class Shelf:
         folder = self._folder(source, name)
         ours = source is Source.BUILTIN
         skill = reading.of_package(folder) if ours else reading.of_workspace(self._corner, name)
-        return _Read(skill, Path(os.path.realpath(folder / SKILL)), files, stamps)
+        real = Path(os.path.realpath(folder / SKILL)), Path(os.path.realpath(folder / REQUIREMENTS))
+        return _Read(skill, real, files, stamps)
 
     def _files(self, source: Source, name: str) -> tuple[str, ...]:
         folder = self._folder(source, name)
@@ -137,8 +138,8 @@ class Shelf:
     def _tainted(self, one: _Read) -> bool:
         if one.skill.source is Source.BUILTIN:
             return False
-        needed = one.real.with_name(REQUIREMENTS)
-        return self._corner.tainted(one.real) or (one.stamps[1] is not None and self._corner.tainted(needed))
+        text, needed = one.real
+        return self._corner.tainted(text) or (one.stamps[1] is not None and self._corner.tainted(needed))
 
     def _entry(self, skill: Skill, *, tainted: bool) -> Entry:
         if skill.name in self._config.agents.defaults.disabled_skills:

@@ -165,8 +165,8 @@ def office(data: io.BytesIO) -> Mapping[str, object]:
     try:
         with zipfile.ZipFile(data) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, *UNREADABLE):
-        raise TroubleError(Trouble.DAMAGED) from None
+    except (zipfile.BadZipFile, *UNREADABLE) as error:
+        raise TroubleError(Trouble.DAMAGED, how=type(error).__name__) from None
     if len(parts) > MOST_PARTS or sum(part.file_size for part in parts) > UNPACKED:
         raise TroubleError(Trouble.BOMB)
     names = {part.filename for part in parts}

@@ -27,6 +27,8 @@ LARGEST_FILE = 10 * 1024 * 1024
 QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
 NEAR = 0.5
 """Similarity below which the nearest lines would only mislead."""
+MOST_NAMED = 10
+"""Places that are named where there are several."""
 LINES_COMPARED = 5000
 """Most lines of a file that are compared one by one for the nearest: a second of work."""
 
@@ -120,10 +122,10 @@ def _expect(params: EditFile, count: int) -> None:
         raise ToolError(f"expected {params.expected_replacements} replacements, but there are {count}. Nothing was changed")
 
 
-def _line_numbers(text: str, part: str, most: int = 10) -> list[int]:
+def _line_numbers(text: str, part: str) -> list[int]:
     numbers: list[int] = []
     at = text.find(part)
-    while at >= 0 and len(numbers) < most:
+    while at >= 0 and len(numbers) < MOST_NAMED:
         numbers.append(text.count("\n", 0, at) + 1)
         at = text.find(part, at + len(part))
     return numbers
@@ -132,17 +134,9 @@ def _line_numbers(text: str, part: str, most: int = 10) -> list[int]:
 # -- what is not exactly the same ---------------------------------------------------------------------------------------
 
 
-def _plain(line: str) -> str:
-    return line.translate(QUOTES).rstrip()
-
-
-def _bare(line: str) -> str:
-    return _plain(line).lstrip()
-
-
 LOOSER: tuple[tuple[Callable[[str], str], str], ...] = (
-    (_plain, " (blanks at line ends differed)"),
-    (_bare, " (the indentation differed; new_text was moved to fit)"),
+    (str.rstrip, " (blanks at line ends differed)"),
+    (str.strip, " (the indentation differed; new_text was moved to fit)"),
 )
 
 
@@ -153,11 +147,12 @@ def _tolerant(text: str, params: EditFile) -> Edit:
         at = straight.index(old)
         return Edit(text[:at] + params.new_text + text[at + len(old) :], 1, " (curly and straight quotes differed)")
     lines, wanted = text.split("\n"), params.old_text.removesuffix("\n").split("\n")
+    have, want = straight.split("\n"), old.removesuffix("\n").split("\n")
     for key, note in LOOSER if params.old_text.strip() else ():
-        starts = _windows([key(line) for line in lines], [key(line) for line in wanted])
+        starts = _windows([key(line) for line in have], [key(line) for line in want])
         if len(starts) > 1:
             raise ToolError(
-                f"old_text is not in the file exactly, and nearly at lines {', '.join(str(at + 1) for at in starts[:10])}. "
+                f"old_text is not in the file exactly, and nearly at lines {', '.join(str(at + 1) for at in starts)}. "
                 "Nothing was changed. Copy the lines as they are"
             )
         if starts:
@@ -167,12 +162,19 @@ def _tolerant(text: str, params: EditFile) -> Edit:
                 _expect(params, 1)
                 new = new if params.new_text else []
                 return Edit("\n".join([*lines[: starts[0]], *new, *lines[starts[0] + len(wanted) :]]), 1, note)
-    raise ToolError(f"old_text is not in the file. Nothing was changed.\n{_nearest(lines, wanted)}")
+    at = _best_start([line.strip() for line in have], [line.strip() for line in want])
+    raise ToolError(f"old_text is not in the file. Nothing was changed.\n{_nearest(lines, wanted, at)}")
 
 
 def _windows(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    size = len(wanted)
-    return [at for at in range(len(lines) - size + 1) if lines[at] == wanted[0] and lines[at : at + size] == wanted]
+    """Where `wanted` begins, the first of them; searched as text, whose cost is that of its length, whatever repeats in it."""
+    text, part = ("\n".join(["", *some, ""]) for some in (lines, wanted))
+    starts: list[int] = []
+    at = text.find(part)
+    while at >= 0 and len(starts) < MOST_NAMED:
+        starts.append(text.count("\n", 0, at))
+        at = text.find(part, at + 1)
+    return starts
 
 
 def _moved(new: list[str], wanted: list[str], window: list[str]) -> list[str] | None:
@@ -191,9 +193,8 @@ def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 
 
-def _nearest(lines: list[str], wanted: list[str]) -> str:
-    """The lines most like `wanted`, as a diff from what was asked to what is there."""
-    at = _best_start([_bare(line) for line in lines], [_bare(line) for line in wanted])
+def _nearest(lines: list[str], wanted: list[str], at: int) -> str:
+    """The lines that begin at `at`, as a diff from what was asked to what is there."""
     window = lines[at : at + len(wanted)]
     if difflib.SequenceMatcher(None, "\n".join(wanted)[:10000], "\n".join(window)[:10000]).ratio() < NEAR:
         return "Nothing in it is similar; read the file again"
@@ -205,11 +206,13 @@ def _best_start(lines: list[str], wanted: list[str]) -> int:
     """Where most lines of `wanted` are; where none is, at the line most like its longest."""
     size = len(wanted)
     want, have = Counter(line for line in wanted if line), Counter(lines[:size])
-    best, best_score = 0, sum((want & have).values())
-    for at in range(1, max(1, len(lines) - size + 1)):
-        have[lines[at - 1]] -= 1
-        have[lines[at + size - 1]] += 1
-        score = sum(min(number, have[line]) for line, number in want.items())
+    score = sum((want & have).values())
+    best, best_score = 0, score
+    for at, (gone, come) in enumerate(zip(lines, lines[size:], strict=False), 1):
+        score -= have[gone] <= want[gone]
+        have[gone] -= 1
+        have[come] += 1
+        score += have[come] <= want[come]
         if score > best_score:
             best, best_score = at, score
     if best_score:

@@ -8,6 +8,7 @@ told at once, and nothing is touched. Only what fits as a whole is written (patc
 from __future__ import annotations
 
 import difflib
+import io
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -128,6 +129,8 @@ class _Draft:
             case "add":
                 self._take_room(len(edit.new_text.encode()))
                 file.after = edit.new_text
+            case "delete" if _is_link(edit.path, file.real, self.turn):
+                raise ToolError("it is a link. Name the file that it leads to, or remove the link with exec")
             case "delete" if not there:
                 raise ToolError("there is no such file")
             case "delete":
@@ -148,6 +151,11 @@ class _Draft:
         return any(file.tainted for file in self.files.values())
 
 
+def _is_link(path: str, real: Path, turn: ToolTurn) -> bool:
+    """Whether the path itself, not a folder on the way, leads to another name. Raises: ToolError."""
+    return workspace.resolve(str(Path(path).parent), turn) / Path(path).name != real
+
+
 def _replaced(text: str, edit: PatchEdit) -> str:
     """Raises: ToolError."""
     if edit.old_text and (count := text.count(edit.old_text)) > 1:
@@ -162,6 +170,7 @@ async def _run(params: ApplyPatch, turn: ToolTurn) -> Result:
 def _apply(params: ApplyPatch, turn: ToolTurn) -> Result:
     draft = _Draft(turn)
     for number, edit in enumerate(params.edits, 1):
+        trio.from_thread.check_cancelled()  # an edit of a long file takes seconds
         draft.take(number, edit)
     if draft.mistakes:
         listed = "\n".join(draft.mistakes)
@@ -186,7 +195,7 @@ def _shown(file: _File) -> str:
     name = one_line(file.path)
     if file.after is None:
         return f"delete {name}"
-    before, after = (text.splitlines(keepends=True) for text in (file.before or "", file.after))
+    before, after = (io.StringIO(text).readlines() for text in (file.before or "", file.after))
     diff = difflib.unified_diff(before, after, name if file.old else "/dev/null", name)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
 

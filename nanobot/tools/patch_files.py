@@ -39,6 +39,8 @@ from nanobot.wire import Json
 
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links say."""
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What is said of a name that nothing has, or can have."""
 OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """A folder that is synced."""
 
@@ -92,9 +94,8 @@ class _Plan:
 
     @classmethod
     def of(cls, changes: Sequence[Change]) -> _Plan:
-        missing = {
-            str(folder) for change in changes if change.data is not None for folder in change.real.parents if not folder.exists()
-        }
+        folders = (folder for change in changes if change.data is not None for folder in change.real.parents)
+        missing = {str(folder) for folder in folders if _is_missing(folder)}
         return cls(tuple(map(_Step.of, changes)), tuple(sorted(missing)))
 
 
@@ -105,6 +106,7 @@ def write_all(changes: Sequence[Change], turn: ToolTurn, folder: Path, go_on: Ca
     """
     with _alone(folder):
         _recover(folder)
+        _check(changes)
         plan, record = _Plan.of(changes), folder / f"{secrets.token_hex(8)}.json"
         try:
             with _noted(changes, turn):
@@ -130,6 +132,16 @@ def recover(folder: Path) -> int:
     except (OSError, ToolError) as error:
         logger.error("patches that were cut short cannot be taken back: {}", error)
         return 0
+
+
+def _check(changes: Sequence[Change]) -> None:
+    """What could not be taken back is not begun. Raises: ToolError."""
+    for change in changes:
+        try:
+            with _folder(change.real.parent):
+                pass
+        except OSError as error:
+            raise ToolError(f"Nothing was changed: {change.path}: {error.strerror or error}") from error
 
 
 # --- doing it
@@ -262,11 +274,17 @@ def _recover_one(record: Path) -> int:
 
 
 def _undo(plan: _Plan) -> None:
-    """Raises: OSError."""
+    """All that can be; then, raises: OSError for the last that could not."""
+    trouble: OSError | None = None
     for step in reversed(plan.steps):
-        with _folder(Path(step.folder)) as folder:
-            if folder is not None:
-                _undo_step(step, folder)
+        try:
+            with _folder(Path(step.folder)) as folder:
+                if folder is not None:
+                    _undo_step(step, folder)
+        except OSError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
     for made_for_it in map(Path, reversed(plan.folders)):
         with _folder(made_for_it.parent) as folder:
             if folder is not None:
@@ -378,8 +396,10 @@ def _folder(path: Path) -> Generator[int | None]:
         for name in path.parts[1:]:
             try:
                 child = os.open(name, workspace.WALK, dir_fd=fd)
-            except (FileNotFoundError, NotADirectoryError):  # never made, gone, or something else by now
-                yield None
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
+                yield None  # never made, gone, or something else by now
                 return
             os.close(fd)
             fd = child
@@ -399,10 +419,20 @@ def _opened(folder: int) -> Generator[int]:
         os.close(fd)
 
 
+def _is_missing(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except OSError as error:
+        return error.errno in ABSENT
+    return False
+
+
 def _stat(folder: int, name: str) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise
         return None
 
 

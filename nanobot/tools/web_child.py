@@ -1,7 +1,8 @@
-"""From HTML to Markdown or plain text, in a process of its own: a page can be made so that parsing it takes hours and the
-interpreter's lock with it (300,000 attributes on one tag do), and this can be ended.
+"""From HTML to Markdown or plain text, and JSON on lines of its own, in a process of its own: a page can be made so that parsing
+it takes hours and the interpreter's lock with it (300,000 attributes on one tag do), and this can be ended.
 
-Standard input: a line of JSON (`mode`, `url`), then the page in UTF-8. Standard output: one JSON object, `title` and `text`.
+Standard input: a line of JSON (`mode`: `markdown`, `text` or `json`; `url`), then the page in UTF-8. Standard output: one JSON
+object, `title` and `text`; nothing where JSON is none.
 
 What is around the text (navigation, footers, forms) is left out where the page says what it is, by its elements or by the
 names of their classes, and kept where there would be little left. What is left out by a name is small beside the page: text
@@ -15,6 +16,7 @@ import re
 import resource
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -48,6 +50,11 @@ SMALL = 1 / 3
 """Part of a page's text that something of such a name may have at most, to be left out."""
 WEIGHED = 500
 """Most elements of such names that are looked at; pages have some dozens."""
+LONGEST_TITLE = 1000
+"""Characters; a page can have megabytes of it."""
+DEEPEST = 16
+"""Levels of JSON that are indented; it may have thousands, with a million values on the last."""
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]\s*[\]}]|[\[{\]},:]|[^\s"\[\]{},:]+')
 HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 SPACE = re.compile(r"[ \t\r\n\f]+")
 
@@ -261,7 +268,7 @@ def converted(html: str, url: str, *, marks: bool) -> tuple[str, str]:
     """Title and text of a page."""
     tree = LexborHTMLParser(html)
     title = tree.css_first("title")
-    name = SPACE.sub(" ", title.text(deep=False)).strip() if title is not None else ""
+    name = SPACE.sub(" ", title.text(deep=False)).strip()[:LONGEST_TITLE] if title is not None else ""
     text = ""
     tree.strip_tags(["script", "style", "noscript", "template", "svg"])  # their text is none of the page's
     for root, sieve in _choices(tree):
@@ -284,13 +291,56 @@ def _choices(tree: LexborHTMLParser) -> Iterator[tuple[LexborNode, Sieve]]:
         yield tree.body, Sieve(frozenset(), 0)
 
 
+def laid_out(text: str) -> str:
+    """JSON with a line for each value; numbers stay as they are written, and names that come twice.
+
+    Raises: ValueError, RecursionError.
+    """
+    json.loads(text)
+    pieces: list[str] = []
+    depth = 0
+    for found in TOKEN.finditer(text):
+        token = found[0]
+        if token in "[{":
+            depth += 1
+            pieces.append(token + _new_line(depth))
+        elif token in "]}":
+            depth -= 1
+            pieces.append(_new_line(depth) + token)
+        elif token == ",":
+            pieces.append(token + _new_line(depth))
+        elif token == ":":
+            pieces.append(": ")
+        else:
+            pieces.append(_shown(token))
+    return "".join(pieces)
+
+
+def _new_line(depth: int) -> str:
+    return "\n" + "  " * min(depth, DEEPEST)
+
+
+def _shown(token: str) -> str:
+    """Letters instead of escapes, but for halves of a letter."""
+    if token[0] in "[{":
+        return token[0] + token[-1]
+    if "\\u" not in token:
+        return token
+    shown = json.dumps(json.loads(token), ensure_ascii=False)
+    return shown if shown == shown.encode("utf-8", "replace").decode() else token
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     request = json.loads(sys.stdin.buffer.readline())
     html = sys.stdin.buffer.read().decode("utf-8", "replace")
-    title, text = converted(html, request["url"], marks=request["mode"] == "markdown")
-    sys.stdout.write(json.dumps({"title": title, "text": text}))
+    if request["mode"] != "json":
+        title, text = converted(html, request["url"], marks=request["mode"] == "markdown")
+        sys.stdout.write(json.dumps({"title": title, "text": text}))
+        return
+    with suppress(ValueError, RecursionError):
+        sys.stdout.write(json.dumps({"text": laid_out(html)}))
 
 
 if __name__ == "__main__":

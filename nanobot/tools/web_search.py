@@ -212,8 +212,13 @@ def _refusal(service: Service) -> str:
 
 
 def _shown(wish: Wish, service: Service, hits: list[Hit]) -> Result:
+    """Raises: ToolError."""
     usable = [hit for hit in hits if hit.url.startswith(("http://", "https://")) and len(hit.url) <= URL_CHARS][: wish.count]
     many = f"{len(usable)} {'result' if len(usable) == 1 else 'results'} of {service.title}"
+    if hits and not usable:
+        raise ToolError(
+            f"{service.title} found {len(hits)}, and none of them has an address that can be opened. Search in other words"
+        )
     head = f"{many if usable else f'{service.title} found nothing'} for: {wish.query}"
     notes = [] if service.dated or wish.since is None else [f"[{service.title} cannot be asked for a time; results are of any]"]
     if not usable:

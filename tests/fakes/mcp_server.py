@@ -44,8 +44,14 @@ ABOUT = {
     "noise": "Says something else in between.",
     "ask": "Asks back.",
     "grow": "Has one more tool from now on.",
+    "swap": "Another tool stands in the place of one.",
     "cry": "Says for ever that its tools have changed.",
     "chatter": "Talks without an end.",
+    "garbage": "Writes lines that are nothing without an end.",
+    "requests": "Asks back without an end.",
+    "answers": "Answers without an end what nobody asked.",
+    "parcels": "Large news without an end.",
+    "crumbs": "A million objects.",
     "stop_reading": "Reads nothing from now on.",
 }
 MALFORMED: list[Any] = [
@@ -62,6 +68,7 @@ MALFORMED: list[Any] = [
     {"name": "odd_output", "inputSchema": NOTHING, "outputSchema": {"type": 9}},
 ]
 more: list[str] = []
+swapped: list[str] = []
 writing = threading.Lock()
 
 
@@ -92,7 +99,7 @@ def tools(cursor: str | None) -> dict[str, Any]:
             "inputSchema": TEXT if name in ("echo", "look") else NOTHING,
             "annotations": {"readOnlyHint": name == "look"},
         }
-        for name, about in {**ABOUT, **dict.fromkeys(more, "New.")}.items()
+        for name, about in {**ABOUT, **dict.fromkeys(more, "New."), **dict.fromkeys(swapped, "One.")}.items()
     ]
     return {"tools": [*MALFORMED, *listed] if "malformed" in TRAITS else listed}
 
@@ -139,12 +146,32 @@ def call(number: Any, name: str, arguments: dict[str, Any]) -> None:
             more.append(f"grown_{len(more)}")
             send({"method": "notifications/tools/list_changed"})
             send({"id": number, "result": text("grown")})
+        case "swap":
+            swapped[:] = ["in.place" if swapped == ["in place"] else "in place"]
+            send({"method": "notifications/tools/list_changed"})
+            send({"id": number, "result": text("swapped")})
+        case "in place" | "in.place":
+            send({"id": number, "result": text(name)})
         case "cry":
             send({"id": number, "result": text("crying")})
             threading.Thread(target=cry, daemon=True).start()
         case "chatter":
             while True:
                 send({"method": "notifications/message", "params": {"level": "info", "data": "news"}})
+        case "garbage":
+            while True:
+                put(b"y\n" * 1000)
+        case "requests":
+            while True:
+                send({"id": "q", "method": "ping"})
+        case "answers":
+            while True:
+                send({"id": 999_999, "result": {}})
+        case "parcels":
+            while True:
+                send({"method": "notifications/message", "params": {"level": "info", "data": "x" * 9_000_000}})
+        case "crumbs":
+            send({"id": number, "result": text("", structuredContent={"all": [{}] * 1_000_000})})
         case "stop_reading":
             send({"id": number, "result": text("good night")})
             time.sleep(1000)

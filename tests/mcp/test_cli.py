@@ -96,21 +96,47 @@ def test_an_address_of_the_inside_is_opened_for_that_server_alone(
     [
         (["add", "one"], "A server is a program"),
         (["add", "one", "--url", "https://a.example", "--", "npx"], "A server is a program"),
+        (["add", "", "--", "npx"], "is no name for a server"),
+        (["add", "a b/c", "--", "npx"], "is no name for a server"),
+        (["add", "a\x1b[2J", "--", "npx"], r"a\u001b[2J"),
+        (["add", "x" * 33, "--", "npx"], "is no name for a server"),
+        (["add", "my_own", "--", "npx"], "would be called like those of my own"),
+        (["add", "one", "--url", "http://[::1"], "http://[::1 is no address"),
+        (["add", "one", "--url", "a.example/mcp"], "is no address"),
+        (["add", "one", "--url", "https://"], "is no address"),
+        (["add", "one", "--url", "https://a.example:99999"], "is no address"),
+        (["add", "one", "--url", "https://a.example", "--env", "A=1"], "--env is for a program"),
+        (["add", "one", "--header", "A=1", "--", "npx"], "--header for an address"),
+        (["add", "one", "--env", "A B=1", "--", "npx"], "--env and --header take NAME=VALUE"),
+        (["test", "bad"], "bad cannot be used: url is no address"),
         (["add", "one", "--env", "KEY", "--", "npx"], "--env and --header take NAME=VALUE"),
-        (["test", "none"], "There is no MCP server none. There are: files"),
+        (["test", "none"], "There is no MCP server none. There are: files, my own, bad"),
         (["login", "files"], "files is a program of this machine and needs no login"),
-        (["remove", "none"], "names no MCP server none. It names: files"),
+        (["remove", "none"], "names no MCP server none. It names: files, my own, bad"),
         (["restart", "files"], "The gateway is not running"),
         (["test", "files"], "files cannot be used: its program cannot be run: "),
     ],
 )
 def test_what_is_wrong_is_said(nanobot: CommandLine, file: Path, words: list[str], said: str) -> None:
-    file.write_text(json.dumps({"configVersion": 1, "tools": {"mcpServers": {"files": {"command": "no-such-program"}}}}))
+    missing = {"command": "no-such-program"}
+    servers = {"files": missing, "my own": missing, "bad": {"url": "https://a.example:99999/?token=secret"}}
+    file.write_text(json.dumps({"configVersion": 1, "tools": {"mcpServers": servers}}))
     before = file.read_text()
     ended = nanobot("mcp", *words)
     assert (ended.code, ended.out) == (1, "")
     assert said in ended.err
+    assert "token" not in ended.err
     assert file.read_text() == before
+
+
+def test_a_list_shows_where_a_server_is_and_no_secret(nanobot: CommandLine, file: Path) -> None:
+    urls = ["https://me:secret@a.example:8443/mcp?token=secret", "http://[::1"]
+    servers = {f"s{n}": {"url": url} for n, url in enumerate(urls)}
+    file.write_text(json.dumps({"configVersion": 1, "tools": {"mcpServers": servers}}))
+    assert [line.split()[1:] for line in nanobot("mcp", "list").out.splitlines()[:2]] == [
+        ["https://a.example:8443/mcp"],
+        ["(no", "address)"],
+    ]
 
 
 def test_all_else_in_the_file_stays_as_it_is(nanobot: CommandLine, file: Path) -> None:
@@ -158,7 +184,7 @@ def test_the_gateway_shows_its_servers_takes_new_ones_up_and_connects_anew(gatew
     assert nodes()["bad"]["error"].startswith("its program cannot be run")
     listed = daemon.nanobot("mcp", "list", folder=gateway.folder).stdout
     assert "parked" in listed
-    assert "offers 19" in listed
+    assert f"offers {len(mcp_server.ABOUT)}" in listed
     assert daemon.nanobot("mcp", "restart", "bad", folder=gateway.folder).returncode == 0
     assert daemon.nanobot("mcp", "remove", "bad", folder=gateway.folder).returncode == 0
     since = nodes()["good"]["since"]

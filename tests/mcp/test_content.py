@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from nanobot.mcp import content
 from nanobot.messages import CallId, Principal, SessionKey
@@ -26,7 +27,7 @@ async def kept(folder: Path, answer: content.Answer, *, tainted: bool = True) ->
 
 
 async def of(folder: Path, *blocks: Any, **result: Any) -> Result:
-    return await kept(folder, content.of_call({"content": list(blocks), **result}))
+    return await kept(folder, content.of_call(content.lean({"content": list(blocks), **result})))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ async def of(folder: Path, *blocks: Any, **result: Any) -> Result:
     [
         ([], {}, "(no output)"),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], {}, "a\nb"),
-        ([], {"structuredContent": {"n": 1}}, '{\n "n": 1\n}'),
+        ([], {"structuredContent": {"n": 1}}, '{"n": 1}'),
         ([{"type": "text", "text": "one"}], {"structuredContent": {"n": 1}}, "one"),
         ([{"type": "resource", "resource": {"uri": "file:///n", "text": "note"}}], {}, "[file:///n]\nnote"),
         ([{"type": "resource_link", "uri": "file:///n", "name": "n"}], {}, "[n: file:///n]"),
@@ -48,6 +49,22 @@ async def of(folder: Path, *blocks: Any, **result: Any) -> Result:
 async def test_texts(tmp_path: Path, blocks: list[Any], also: dict[str, Any], text: str) -> None:
     result = await of(tmp_path, *blocks, **also)
     assert (result.text, result.failed, result.tainted) == (text, "isError" in also, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "read"), [("content", content.of_call), ("contents", content.of_resource), ("messages", content.of_prompt)]
+)
+async def test_a_result_of_very_many_parts_is_cut_and_says_so(tmp_path: Path, key: str, read: Any) -> None:
+    result = await kept(tmp_path, read(content.lean({key: [{"type": "text", "text": "a"}] * 5000})))
+    assert result.text.endswith("[4,000 more parts are left out]")
+
+
+async def test_a_large_text_holds_nobody(tmp_path: Path) -> None:
+    """As `/stop` sees it: there are moments in between."""
+    with trio.move_on_after(0.2) as scope:
+        await of(tmp_path, {"type": "text", "text": "\u202e" * 3_000_000})
+    assert scope.cancelled_caught
+    assert trio.current_time() - scope.deadline < 0.5
 
 
 async def test_a_picture_is_told_by_its_bytes(tmp_path: Path) -> None:

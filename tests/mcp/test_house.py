@@ -58,7 +58,7 @@ async def test_a_model_uses_a_tool_of_a_server(tmp_path: Path) -> None:
         [call] = calls(talk)
         assert (call.result, call.state.value, call.tainted) == ("from the server", "done", True)
         names = offered(talk, 0)
-        first = names.index("mcp_one_ask")
+        first = names.index(f"mcp_one_{min(mcp_server.ABOUT)}")
         assert names[first:] == sorted(names[first:])
         assert [name for name in names if name.startswith("mcp_")] == names[first:]
         assert offered(talk, 1) == names
@@ -103,6 +103,17 @@ async def test_an_approval_is_void_when_the_tool_has_come_to_mean_something_else
         told = str(talk.server.requests[-1].body["messages"])
         assert told.count("as it is described now") >= 2
         assert "there is no such city" not in told
+
+
+async def test_an_approval_of_a_tool_that_has_gone_says_so(tmp_path: Path) -> None:
+    ask: JsonObject = {"policy": [{"tool": "mcp_one_*", "decision": "ask"}]}
+    async with talking(tmp_path, [using("echo", text="a"), Answer("asked"), Answer("I see")], tools=servers() | ask) as talk:
+        await talk.say("hello")
+        await talk.house.servers.reconfigure(attrs.evolve(talk.config, tools=attrs.evolve(talk.config.tools, mcp_servers={})))
+        await talk.say(f"/approve {asked(talk)[0].id}")
+        await talk.until(lambda: talk.replies[-1].text == "I see")
+        assert "there is no tool mcp_one_echo any more" in str(talk.server.requests[-1].body["messages"])
+        assert asked(talk) == ()
 
 
 async def test_stop_ends_a_call_that_hangs(tmp_path: Path) -> None:
@@ -150,8 +161,8 @@ def test_the_library_is_loaded_for_a_server_alone() -> None:
 async def test_nothing_of_servers_outlives_a_killed_gateway(tmp_path: Path) -> None:
     tag = f"NANOBOT_TEST={tmp_path}"
     names = [f"s{n}" for n in range(5)]
-    of_each = servers("stubborn", "orphan", env={"NANOBOT_TEST": str(tmp_path)})["mcpServers"]["one"]
-    with daemon.running(tmp_path, {"tools": {"mcpServers": dict.fromkeys(names, of_each)}}) as gateway:
+    of_all: Any = servers("stubborn", "orphan", env={"NANOBOT_TEST": str(tmp_path)})["mcpServers"]
+    with daemon.running(tmp_path, {"tools": {"mcpServers": dict.fromkeys(names, of_all["one"])}}) as gateway:
         await until_some(tag, 2 * len(names))
         gateway.signal(signal.SIGKILL)
         assert await until_gone(tag, within=1.0) < 1.0

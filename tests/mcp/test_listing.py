@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from nanobot.mcp.listing import DESCRIPTION_CHARS, MOST_OTHERS, MOST_TOOLS, SCHEMA_CHARS, Kind, Offer, listing, sound
+from nanobot.mcp.listing import (
+    DESCRIPTION_CHARS,
+    LIST_CHARS,
+    MOST_OTHERS,
+    MOST_TOOLS,
+    OFFERED_CHARS,
+    Kind,
+    Offer,
+    listing,
+    sound,
+)
+from nanobot.mcp.schemas import SCHEMA_CHARS
 from tests.fakes.mcp_server import MALFORMED, NOTHING
 
 GOOD: dict[str, Any] = {"name": "good", "description": "Does good.", "inputSchema": NOTHING}
@@ -43,7 +55,7 @@ def test_a_crowd_is_cut_and_told() -> None:
     kept, wrong = sound(Kind.TOOL, items)
     found = listing("s", ("*",), {Kind.TOOL: kept}, wrong)
     assert len(found.offers) == MOST_TOOLS
-    assert found.left_out == ("1,872 of 2,000 tools: more than 128; name those in enabledTools",)
+    assert found.left_out == ("1,900 of 2,000 tools: more than 100; name those in enabledTools",)
     some = listing("s", ("t1999",), {Kind.TOOL: kept}, wrong)
     assert [offer.raw for offer in some.offers] == ["t1999"]
 
@@ -81,6 +93,13 @@ def test_enabled_tools(enabled: tuple[str, ...], found: list[str]) -> None:
         ),
         ({"type": "array", "items": {"type": ["number", "null"]}}, {"type": "array", "items": {"type": "number"}}),
         ({"enum": ["a", None]}, {"enum": ["a", None]}),
+        ({"type": "array"}, {"type": "array", "items": {}}),
+        ({"type": "array", "items": [{"type": "string"}]}, {"type": "array", "items": {}}),
+        ({"type": "text", "minLength": "1", "pattern": 5}, {}),
+        ({"type": "integer", "minimum": 0, "exclusiveMinimum": True}, {"type": "integer", "minimum": 0}),
+        ({"type": "string", "enum": ["a\u202eb"]}, {"type": "string"}),
+        ({"type": "object", "properties": {"a": "string"}, "required": "a"}, {"type": "object", "properties": {"a": {}}}),
+        ("string", {}),
         ({"type": "string", "description": "a\u202eb"}, {"type": "string", "description": "a<U+202E>b"}),
     ],
 )
@@ -90,8 +109,50 @@ def test_schemas_as_strict_services_want_them(schema: Any, plain: Any) -> None:
     assert "$schema" not in made
 
 
+def test_what_services_refuse_at_the_top_is_spelled_otherwise() -> None:
+    """One tool with that, and they would answer nothing at all."""
+    one: Any = {"properties": {"id": {"type": "integer"}}, "required": ["id"]}
+    other: Any = {"properties": {"name": {"type": "string"}}}
+    made = schema_of({"type": "object", "oneOf": [one, other], "properties": {"how": {"type": "string"}}, "required": ["how"]})
+    properties = {"id": {"type": "integer"}, "name": {"type": "string"}, "how": {"type": "string"}}
+    assert made == {"type": "object", "properties": properties, "required": ["how"]}
+
+
+@pytest.mark.parametrize("name", ["$filter", "größe", "a b", "x" * 65])
+def test_a_parameter_whose_name_services_refuse(name: str) -> None:
+    properties: Any = {name: {"type": "string"}, "good": {"type": "string"}}
+    assert schema_of({"properties": properties, "required": ["good"]})["properties"] == {"good": {"type": "string"}}
+    [] = offers({"name": "t", "inputSchema": {"properties": properties, "required": [name]}})
+
+
+def test_what_all_of_a_server_takes_of_each_request_is_bounded() -> None:
+    schema: Any = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(500)}}
+    kept, wrong = sound(Kind.TOOL, [{"name": f"t{n:02}", "inputSchema": schema} for n in range(30)])
+    found = listing("s", ("*",), {Kind.TOOL: kept}, wrong)
+    assert OFFERED_CHARS * 0.9 < sum(len(offer.schema) for offer in found.offers) <= OFFERED_CHARS
+    assert found.left_out == ("16 of 30 offers: together more than 100, or 200,000 characters; name those in enabledTools",)
+
+
+@pytest.mark.parametrize("items", [[{"name": "x"}] * 1_000_000, [{"name": "t", "inputSchema": {"enum": ["x" * 60_000]}}] * 100])
+def test_a_list_without_measure_is_not_looked_at_to_its_end(items: list[Any]) -> None:
+    start = time.monotonic()
+    _, wrong = sound(Kind.TOOL, items)
+    assert time.monotonic() - start < 2
+    assert wrong[-1].startswith("its list of tools is too long: ")
+
+
+def test_one_without_measure_hides_no_other() -> None:
+    kept, wrong = sound(Kind.TOOL, [{"name": "t", "title": "x" * LIST_CHARS}, "x" * LIST_CHARS, GOOD])
+    assert ([one["name"] for one in kept if isinstance(one, dict)], len(wrong)) == (["good"], 2)
+
+
 def test_a_parameter_may_have_the_name_of_a_keyword() -> None:
-    properties = {"type": {"type": "string"}, "anyOf": {"type": "string"}, "$id": {"type": "string"}, "enum": {"type": "string"}}
+    properties = {
+        "type": {"type": "string"},
+        "anyOf": {"type": "string"},
+        "items": {"type": "string"},
+        "enum": {"type": "string"},
+    }
     assert schema_of({"type": "object", "properties": properties})["properties"] == properties
 
 
@@ -106,7 +167,7 @@ def deep(levels: int) -> Any:
     return schema
 
 
-@pytest.mark.parametrize("schema", [deep(400), {"type": "object", "properties": {"x" * SCHEMA_CHARS: {}}}, {"properties": 7}])
+@pytest.mark.parametrize("schema", [deep(400), {"description": "x" * SCHEMA_CHARS}, {"properties": 7}])
 def test_a_schema_without_measure_is_left_out(schema: Any) -> None:
     assert offers({"name": "t", "inputSchema": schema}) == ()
 

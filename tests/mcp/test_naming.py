@@ -57,3 +57,13 @@ def test_names_are_legal_different_and_the_same_each_time(wanted: list[tuple[str
     assert all(LEGAL.fullmatch(name) for name in names)
     assert len(set(names)) == len(wanted)
     assert assigned(wanted) == names
+
+
+def test_no_server_gets_a_name_that_begins_like_those_of_another() -> None:
+    """A rule that allows `mcp_git_local_*` allows nothing of the server `git`, whatever it lists, and whoever is up."""
+    wanted = [("git", "local_push"), ("git", "log"), ("git_local", "push")]
+    names = ["mcp_git__local_push", "mcp_git_log", "mcp_git_local_push"]
+    assert assigned(wanted, ["git", "git_local"]) == names
+    assert assigned(wanted[:2], ["git_local", "git"]) == names[:2]
+    [long] = assigned([("git", "local_" + "x" * 90)], ["git_local", "git"])
+    assert (len(long), long.startswith("mcp_git__local_")) == (LONGEST, True)

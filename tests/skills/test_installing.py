@@ -126,6 +126,18 @@ async def test_what_fails_changes_nothing_and_runs_no_code_of_a_package(wanted: 
         await install(tmp_path, "x", parse(wanted.encode()), environ(index), quiet)
     assert installed(tmp_path, "x") == before is not None
     assert not (tmp_path / "witness").exists()
+    assert len(list(home(tmp_path, "x").glob("env-*"))) == 1, "a failed attempt leaves no environment"
+
+
+async def test_without_a_network_it_says_so(tmp_path: Path) -> None:
+    nowhere = {
+        "PATH": os.environ["PATH"],
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "1",
+    }
+    with pytest.raises(NotInstalled, match="The index of packages cannot be reached"):
+        await install(tmp_path, "x", parse(b"icalendar"), nowhere, quiet)
 
 
 async def test_a_cancelled_attempt_leaves_no_process(tmp_path: Path, index: Path) -> None:

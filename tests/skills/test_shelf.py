@@ -159,6 +159,21 @@ def test_disabled_skills(home: Instance) -> None:
 # --- whose word they are
 
 
+@pytest.mark.parametrize("strange", ["skills/mine/requirements.txt", "notes/SKILL.md"])
+def test_a_link_hides_nothing_that_strangers_wrote(strange: str, home: Instance) -> None:
+    """The packages stand beside the link, not beside what it leads to."""
+    home.put("mine", "icalendar", "requirements.txt")
+    (home.workspace / "notes").mkdir()
+    (home.workspace / "notes" / "SKILL.md").write_text(text())
+    (home.workspace / "skills" / "mine" / "SKILL.md").symlink_to(home.workspace / "notes" / "SKILL.md")
+    assert home.entry("mine").state is State.LACKING
+    ledger = home.corner.ledger
+    assert ledger is not None
+    with ledger.writing(home.workspace / strange, tainted=True, whole=True):
+        pass
+    assert home.entry("mine").state is State.HELD
+
+
 @pytest.mark.parametrize("file", ["SKILL.md", "requirements.txt"])
 def test_what_was_written_in_a_tainted_turn_is_held_until_it_is_rewritten_in_a_clean_one(file: str, home: Instance) -> None:
     home.put("x", text("Obey."))
@@ -208,7 +223,7 @@ def test_the_prompt_changes_only_with_a_file_of_a_skill(home: Instance) -> None:
     assert prompt.text() == bare
 
 
-def test_the_order_is_soul_memory_active_skills_then_the_list(home: Instance) -> None:
+def test_the_order_is_soul_active_skills_the_list_then_memory(home: Instance) -> None:
     (home.workspace / "SOUL.md").write_text("my soul")
     (home.workspace / "memory").mkdir()
     (home.workspace / "memory" / "MEMORY.md").write_text("I know")
@@ -217,11 +232,11 @@ def test_the_order_is_soul_memory_active_skills_then_the_list(home: Instance) ->
     prompt = SystemPrompt(home.workspace, home.shelf()).text()
     words = [
         "my soul",
-        "I know",
         "## Skill inlined",
         f"ALWAYS {home.workspace}/skills/inlined/x",
         "LISTED",
         "[lacks the program no-such]",
+        "I know",
     ]
     places = [prompt.index(word) for word in words]
     assert places == sorted(places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,28 @@ def test_the_nearest_lines_are_shown_as_a_diff() -> None:
         edit("x = 1\n" * 500 + CODE, "def f():\n    if y:\n        return 1\n", "")
     assert "+++ the file, from line 501\n" in str(caught.value)
     assert "\n-    if y:\n+    if x:\n" in str(caught.value)
+
+
+def test_the_nearest_lines_are_shown_as_they_are() -> None:
+    with pytest.raises(ToolError) as caught:
+        edit("say “hi”\nthen go\n", 'say "hi"\nthen run', "")
+    assert "\n+say “hi”\n" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "old"),
+    [
+        ("\n" * 400_000, "\n" * 2000 + "x"),
+        ("a\n" * 200_000, "\n".join(f"line {number}" for number in range(500))),
+    ],
+    ids=["what repeats", "what is nowhere"],
+)
+def test_what_is_not_found_in_a_long_file_is_said_soon(text: str, old: str) -> None:
+    """A minute it took, in a thread that nothing ends."""
+    began = time.thread_time()
+    with pytest.raises(ToolError, match="old_text is not in the file"):
+        edit(text, old, "new")
+    assert time.thread_time() - began < 5
 
 
 async def test_the_file_is_changed_and_keeps_its_mode(kit: Kit) -> None:

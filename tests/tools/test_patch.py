@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from nanobot.tools import patch, patch_files
 from nanobot.tools.patch import MOST_EDITS
 from nanobot.tools.patch_files import Change
 from nanobot.tools.port import Intent
+from tests.fakes import nobody
 from tests.tools.kit import Kit, make_kit
 
 Edit = dict[str, str]
@@ -44,7 +46,7 @@ def delete(path: str) -> Edit:
 
 
 def tree(kit: Kit) -> dict[str, str]:
-    files = {path for path in kit.workspace.rglob("*") if not path.is_dir()}
+    files = {path for path in kit.workspace.rglob("*") if path.is_file()}
     return {str(path.relative_to(kit.workspace)): path.read_text(errors="replace") for path in files}
 
 
@@ -85,6 +87,13 @@ async def test_a_dry_run_shows_and_changes_nothing(kit: Kit) -> None:
     assert not (kit.workspace / "new").exists()
 
 
+async def test_a_diff_parts_lines_where_the_file_does(kit: Kit) -> None:
+    text = await kit.text("apply_patch", edits=[replace("a.txt", "two", "2\u2028\x0c3")], dry_run=True)
+    assert text.splitlines(keepends=True) != text.split("\n")
+    assert "\n+2\u2028\x0c3 a.txt\n" in text
+    assert "No newline" not in text
+
+
 async def test_edits_of_one_file_build_on_each_other(kit: Kit) -> None:
     edits = [delete("a.txt"), add("a.txt", "x"), replace("./a.txt", "x", "y"), add("t", "1"), delete("t")]
     assert await kit.text("apply_patch", edits=edits) == "Changed a.txt"
@@ -109,6 +118,8 @@ async def test_a_file_that_is_no_text_can_be_deleted(kit: Kit) -> None:
         (add("b.txt"), "it is there already"),
         (delete("none.txt"), "there is no such file"),
         (delete("folder"), "is a folder"),
+        (delete("other.txt"), "it is a link. Name the file that it leads to"),
+        (delete("dangling"), "it is a link"),
         (add("../out.txt"), "there is no right to write it"),
         (add("../config.json"), "there is no right to write it"),
         (add("link/out.txt"), "there is no right to write it"),
@@ -122,6 +133,8 @@ async def test_one_mistake_and_nothing_is_done(edit: Edit, complaint: str, kit: 
     kit.put("raw", b"\xff")
     (kit.workspace / "folder").mkdir()
     (kit.workspace / "link").symlink_to(tmp_path)
+    (kit.workspace / "other.txt").symlink_to("c.txt")
+    (kit.workspace / "dangling").symlink_to("nowhere")
     before = tree(kit)
     assert complaint in await kit.refused("apply_patch", edits=[replace("a.txt", "two", "2"), edit, add("new/d.txt")])
     assert (tree(kit), (kit.workspace / "new").exists(), left(kit)) == (before, False, [])
@@ -169,6 +182,54 @@ async def test_a_write_that_fails_takes_the_others_back(calls: int, kit: Kit, mo
     assert "Nothing was changed:" in await kit.refused("apply_patch", edits=edits)
     assert (tree(kit), (kit.workspace / "new").exists(), left(kit)) == (before, False, [])
     assert {name: (kit.workspace / name).stat().st_ino for name in before} == inodes  # the very files, not copies
+
+
+async def test_a_name_that_cannot_be_is_no_trouble_for_ever(kit: Kit) -> None:
+    """It was taken for something that cannot be taken back, by this patch and by all after it."""
+    before = tree(kit)
+    for path in ("n" * 300, f"{'n' * 300}/x"):
+        text = await kit.refused("apply_patch", edits=[add("new/d.txt"), replace("a.txt", "two", "2"), add(path)])
+        assert "Nothing was changed: " in text
+        assert "File name too long" in text
+    assert (tree(kit), (kit.workspace / "new").exists(), left(kit)) == (before, False, [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may go everywhere")
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o500])
+async def test_a_folder_that_is_closed_is_no_trouble_for_ever(mode: int, kit: Kit) -> None:
+    """Nor did it use to be taken back, because it could not be looked into."""
+    kit.put("closed/x", "")
+    before = tree(kit)
+    (kit.workspace / "closed").chmod(mode)
+    text = await kit.refused("apply_patch", edits=[replace("a.txt", "two", "2"), add("closed/d.txt")])
+    (kit.workspace / "closed").chmod(0o700)
+    assert "Nothing was changed: closed/d.txt: Permission denied" in text
+    assert (tree(kit), left(kit)) == (before, [])
+
+
+def test_closed_folders_as_nobody() -> None:
+    nobody.run_again("tests/tools/test_patch.py::test_a_folder_that_is_closed_is_no_trouble_for_ever")
+
+
+async def test_what_can_be_taken_back_is_whatever_happens_to_the_rest(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, claimed_errors: list[str]
+) -> None:
+    undo = patch_files._undo_step
+
+    def stuck(step: patch_files._Step, folder: int) -> None:
+        if step.name == "b.txt":
+            raise OSError(errno.EIO, "Input/output error")
+        undo(step, folder)
+
+    monkeypatch.setattr(patch_files, "_undo_step", stuck)
+    before = (kit.workspace / "a.txt").read_text()
+    edits = [replace("a.txt", "two", "2"), replace("b.txt", "two", "2"), add("n" * 300)]
+    assert "could not be taken back (Input/output error)" in await kit.refused("apply_patch", edits=edits)
+    assert (kit.workspace / "a.txt").read_text() == before
+    monkeypatch.undo()
+    assert await kit.text("apply_patch", edits=[replace("c.txt", "two", "2")]) == "Changed c.txt"
+    assert (left(kit), [path.name for path in kit.workspace.glob(".*")]) == ([], [])
+    assert len(claimed_errors) == 1
 
 
 async def test_what_cannot_be_taken_back_is_said_and_done_by_the_next_one(

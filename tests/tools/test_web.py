@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from nanobot.config.schema import ToolsConfig
+from nanobot.errors import ToolError
 from nanobot.messages import Effect
 from nanobot.pictures import LARGEST
 from nanobot.security.egress import open_egress
@@ -122,6 +123,42 @@ async def test_a_small_page_is_taken_whole(tmp_path: Path) -> None:
 async def test_what_is_read(tmp_path: Path, body: bytes, kind: str, text: str | None) -> None:
     got = await shown(tmp_path, body, kind)
     assert got == text if text is not None else got.startswith("[[[")
+
+
+@pytest.mark.parametrize(
+    ("text", "laid_out"),
+    [
+        ('{"a":1,"a":2.10}', '{\n  "a": 1,\n  "a": 2.10\n}'),
+        ("[12345678901234567890.5, -0, 1e400 ]", "[\n  12345678901234567890.5,\n  -0,\n  1e400\n]"),
+        ("[ ] ", "[]"),
+        ('{"a":[ ],"b":{}}', '{\n  "a": [],\n  "b": {}\n}'),
+        (r'["\u00fc, [1]: \" {", "\ud800"]', '[\n  "ü, [1]: \\" {",\n  "\\ud800"\n]'),
+        ('"alone"', '"alone"'),
+    ],
+)
+async def test_json_has_a_line_for_each_value_and_says_what_it_said(tmp_path: Path, text: str, laid_out: str) -> None:
+    assert await shown(tmp_path, text.encode(), "application/json") == laid_out
+
+
+async def test_deep_json_stays_about_as_long_as_it_is(tmp_path: Path) -> None:
+    """A million values nine hundred levels down would be gigabytes of blanks."""
+    body = b"[" * 900 + b"1," * 20_000 + b"1" + b"]" * 900
+    async with serving(tmp_path, body, "application/json") as (kit, url):
+        result = await kit.call("web_fetch", url=url)
+    assert result.full is not None
+    assert Path(result.full).stat().st_size < 20 * len(body)
+
+
+async def test_a_title_of_megabytes_is_cut(tmp_path: Path) -> None:
+    async with serving(tmp_path, b"<title>" + b"t" * 4_000_000 + b"</title><p>x") as (kit, url):
+        text = await kit.text("web_fetch", url=url)
+    assert f"\nTitle: {'t' * 200}\n" in text
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/csv; charset=utf-8", "application/xml"])
+async def test_what_only_calls_itself_text_is_not_shown(tmp_path: Path, kind: str) -> None:
+    async with serving(tmp_path, b"\x7fELF\0\1\2\3", kind) as (kit, url):
+        assert "holds no text, though it is called" in await kit.refused("web_fetch", url=url)
 
 
 @pytest.mark.parametrize("kind", ["video/mp4", "application/x-tar", "audio/ogg"])
@@ -365,4 +402,8 @@ async def test_what_policy_is_asked(tmp_path: Path) -> None:
     assert tool.intent is not None
     intent = tool.intent(WebFetch("https://site.example/?a=b"), make_turn(tmp_path))
     assert (intent, tool.effect) == (Intent("web_fetch", "https://site.example/?a=b", ""), Effect.READS)
+    for same in ("HTTPS://Site.example/?a=b", "https://site.example:443?a=b", "https://site.example./?a=b"):
+        assert tool.intent(WebFetch(same), make_turn(tmp_path)) == intent
+    with pytest.raises(ToolError, match="a user name or password"):
+        tool.intent(WebFetch("https://site.example@other.example/"), make_turn(tmp_path))
     assert json.loads(bound(tool).spec.schema)["properties"]["max_chars"]["minimum"] == 100

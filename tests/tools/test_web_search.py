@@ -82,6 +82,14 @@ async def test_nothing_found_is_said(tmp_path: Path, name: SearchProvider) -> No
     assert (result.text, result.failed, result.tainted) == (f"{SERVICES[name].title} found nothing for: xyzzy", False, False)
 
 
+async def test_results_that_cannot_be_opened_are_not_called_nothing(tmp_path: Path) -> None:
+    async with service(tmp_path, "tavily") as (kit, server):
+        server.instead = said({"results": [{"title": "a", "url": url} for url in ("ftp://a.example", "javascript:x()")]})
+        result = await kit.call("web_search", query="xyzzy")
+    assert (result.failed, result.tainted) == (True, True)
+    assert "Tavily found 2, and none of them has an address that can be opened" in result.text
+
+
 UNREADABLE = {
     "a page": Reply("<html><body>Welcome to the hotel's network</body></html>", 200, "text/html"),
     "no type": Reply("", 200, "text/plain"),
