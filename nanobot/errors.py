@@ -7,6 +7,7 @@ NanobotError
 │  ├─ JournalDamaged     bytes on disk are not what was written: listed, never resumed
 │  ├─ JournalTooNew      written by a later version: refused untouched
 │  └─ JournalUnwritable  the disk refuses: full, broken, read-only
+├─ StoreUnusable         a database of ours cannot be read or written
 ├─ ProviderError         providers/port.py: what a model call can end in
 └─ ToolError             tools/port.py: a call that failed in a way the model can act on
 """
@@ -64,6 +65,10 @@ class JournalTooNew(JournalError):
 
 class JournalUnwritable(JournalError):
     """A write or fsync failed and no new segment could be written either. What was acknowledged is safe."""
+
+
+class StoreUnusable(NanobotError):
+    """A database of ours cannot be read or written, or needs a later version. What was committed is safe, as far as it can be."""
 
 
 class DiskFull(NanobotError):

@@ -44,6 +44,20 @@ class Archive:
     troubles: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class Piece:
+    """What one segment tells, for who keeps what the older ones told: what it says of an exchange counts more than they do."""
+
+    key: str
+    forget: bool
+    """The conversation before it was deleted."""
+    count: int | None
+    """How many exchanges there were when it began: what older segments say of later ones is a ghost. None: that is not known."""
+    exchanges: Mapping[int, Exchange]
+    """By ordinal, as they were in the end: also what a `/new` in it has put behind."""
+    troubles: tuple[str, ...] = ()
+
+
 @attrs.define
 class _Found:
     """What the segments read so far have told."""
@@ -51,6 +65,8 @@ class _Found:
     exchanges: dict[int, Exchange] = attrs.field(factory=dict)
     opening: set[int] = attrs.field(factory=set)
     troubles: list[str] = attrs.field(factory=list)
+    count: int | None = None
+    """Exchanges when the segment began."""
 
     def keep(self, session: Session) -> None:
         self.exchanges.update(enumerate(session.exchanges, session.base))
@@ -67,6 +83,17 @@ def whole(key: str, segments: Mapping[str, bytes]) -> Archive:
     in_prompt = range(session.base, session.end)
     past = tuple(Past(n, e, n in found.opening, n in in_prompt) for n, e in sorted(found.exchanges.items()))
     return Archive(session, past, tuple(found.troubles))
+
+
+def piece(file: str, data: bytes) -> Piece:
+    """One segment alone. Lines that a later one will call ghosts are taken for true.
+
+    Raises: JournalTooNew. JournalDamaged if not even its header can be read.
+    """
+    header = segment.read_header(data.partition(b"\n")[0], file)
+    found = _Found()
+    _read(file, data, None, Session(header.key), found)
+    return Piece(header.key, header.forget, found.count, found.exchanges, tuple(found.troubles))
 
 
 def current(session: Session) -> Archive:
@@ -92,6 +119,7 @@ def _read(file: str, data: bytes, below: int | None, before: Session, found: _Fo
         header = segment.read_header(data.partition(b"\n")[0], file)
         session = decode_session(header.snapshot)
         found.keep(session)
+        found.count = session.end
         for line in _lines(file, data, header.n, below, found):
             for record in decode(line.records):
                 session = _booked(session, record, found)

@@ -6,6 +6,7 @@ segment that a deletion removes meanwhile is gone.
 
 from __future__ import annotations
 
+import math
 import os
 
 import attrs
@@ -88,14 +89,18 @@ class Reader:
         if live.trouble and is_tombstone(live.session):
             return Archive(live.session, (), (live.trouble,))
         if everything:
-            return whole(key, self._segments(key))
+            return whole(key, self.segments(key))
         troubles = (live.trouble,) if live.trouble else ()
         return attrs.evolve(current(live.session), troubles=troubles)
 
-    def _segments(self, key: str) -> dict[str, bytes]:
+    def segments(self, key: str, since: float = -math.inf) -> dict[str, bytes]:
+        """The bytes of its segments by file, oldest first, but for those that ended before `since`, in seconds since the epoch.
+
+        Raises: JournalError if one cannot be read.
+        """
         path = self._folder(key)
         segments: dict[str, bytes] = {}
-        for number in files.segment_numbers(self.disk, path):
+        for number in reversed(files.segment_numbers(self.disk, path)):
             file = files.segment_path(path, number)
             try:
                 with files.opened(self.disk, file) as fd:
@@ -104,7 +109,9 @@ class Reader:
                 continue
             except OSError as exc:
                 raise JournalError(f"{file} cannot be read: {exc.strerror}") from exc
-        return segments
+            if _begins_before(segments[file], file, since):
+                break
+        return dict(reversed(segments.items()))
 
     def _is_deleted(self, key: str) -> bool:
         """Whether its live segment is a tombstone and nothing else. Only the first line is read where it tells."""
@@ -122,6 +129,13 @@ class Reader:
 
     def _folder(self, key: str) -> str:
         return f"{self.root}/{names.encode(key)}"
+
+
+def _begins_before(data: bytes, file: str, at: float) -> bool:
+    try:
+        return segment.read_header(data.partition(b"\n")[0], file).at < at
+    except (JournalDamaged, JournalTooNew):
+        return False
 
 
 def short(key: str) -> str:
