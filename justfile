@@ -39,6 +39,7 @@ bench:
     {{run}} python -W ignore::ResourceWarning -m tests.bench.provider_cost
     {{run}} python -W ignore::ResourceWarning -m tests.bench.turn_cost
     {{run}} python -m tests.bench.session_cost
+    {{run}} python -W ignore::ResourceWarning -m tests.bench.prefix_share
     {{run}} python -m tests.bench.startup
     {{run}} python -W ignore::ResourceWarning -m tests.bench.gateway_cost
     {{run}} python -m tests.bench.child_cost
@@ -55,9 +56,17 @@ failures network *arguments:
 kills network *arguments:
     {{run}} python -m tests.channels.{{network}}_kills {{arguments}}
 
-# every sequence of a turn's events to depth five: two to three minutes
+# every sequence of a turn's events to depth five: two to three minutes; jobs in every zone over ten years: one
 exhaustive:
-    NANOBOT_TEST_DEEP=1 {{run}} pytest tests/session/test_machine_exhaustive.py
+    NANOBOT_TEST_DEEP=1 {{run}} pytest tests/session/test_machine_exhaustive.py tests/scheduler/test_zones.py
+
+# kills while memory is being written: just memory --rounds 100
+memory *arguments:
+    {{run}} python -m tests.memory.kills {{arguments}}
+
+# kills of the scheduler, with clocks that jump and jobs that are edited: just jobs --rounds 100
+jobs *arguments:
+    {{run}} python -m tests.scheduler.kills {{arguments}}
 
 # the campaign that kills the real process at drawn moments: just crash --rounds 1000 --seed 7
 crash *arguments:

@@ -27,6 +27,8 @@ ErrandId = NewType("ErrandId", str)
 TurnNumber = NewType("TurnNumber", int)
 
 DEFAULT_ACCOUNT = "default"
+INTERNAL = frozenset({"cron", "heartbeat"})
+"""Channels of sessions that nobody is behind: what is said there stands in the conversation and is sent nowhere."""
 
 
 @attrs.frozen

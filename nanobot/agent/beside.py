@@ -1,7 +1,6 @@
-"""What runs beside turns, by kind: questions, calls that the owner let run, subagents and processes in the background.
+"""What runs beside turns, by kind: questions, calls that the owner let run, subagents and processes in the background, memory.
 
-Fills the session's `Errands` port. Consolidation has no owner yet: nothing asks for it, and if a journal of a later version
-did, it says so in its format.
+Fills the session's `Errands` port.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import assert_never
 import attrs
 
 from nanobot.agent import rights
+from nanobot.agent.consolidation import Consolidator
 from nanobot.agent.hands import ToolHands
 from nanobot.agent.post import Post
 from nanobot.agent.questions import Questions
@@ -34,6 +34,7 @@ class Beside:
     subagents: Subagents
     processes: Processes
     post: Post
+    consolidator: Consolidator
     clock: Callable[[], float]
     owns: Owns
 
@@ -43,6 +44,8 @@ class Beside:
                 return await self.questions.answer(session, errand)
             case ErrandKind.APPROVAL:
                 return await self.hands.run_approved(session, errand)
+            case ErrandKind.MEMORY:
+                return await self.consolidator.remember(session, errand)
             case ErrandKind.BACKGROUND if errand.tool == spawn.NAME:
                 return await self.subagents.finish(session, errand, rights.of_errand(errand, self.owns))
             case ErrandKind.BACKGROUND:
@@ -55,7 +58,7 @@ class Beside:
         return await self.post.pay(session, owed)
 
     async def consolidate(self, session: Session, span: Span) -> ev.Consolidated | ev.ConsolidationFailed:
-        return ev.ConsolidationFailed(self.clock(), "consolidation is not there yet")
+        return await self.consolidator.consolidate(session, span)
 
     def watch(self, key: str, progress: Progress) -> None:
         """An errand that was closed before it ran, or while it did: its process ends."""

@@ -4,9 +4,10 @@ The prefix rule: from one call to the next everything stays byte for byte as it 
 can keep it in their caches. Hence no clock, channel or sender in the system prompt (they are in the runtime block, the last
 of a request, never saved), a fixed order of tools, and history that leaves in jumps (`keep_from`), never message by message.
 
-Order of the system prompt (as HKUDS/nanobot has it): who it is and where, the bootstrap files of the workspace, memory, the
-skills that are always there, the list of the others. A skill that a message names (`$name`) stands in the runtime block of that
-turn, so that what was said stays as it was said and nothing before it changes.
+Order of the system prompt: who it is and where, the bootstrap files of the workspace, the skills that are always there, the
+list of the others, and at its end memory, which changes most: what stands before it stays in caches over a consolidation
+(HKUDS/nanobot has the skills last). A skill that a message names (`$name`) stands in the runtime block of that turn, so that
+what was said stays as it was said and nothing before it changes.
 """
 
 from __future__ import annotations
@@ -20,23 +21,20 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.agent.prompt_files import PromptFiles
+from nanobot.agent.scales import Room
 from nanobot.config.schema import Config
-from nanobot.messages import Entry, Exchange, Said, weight_of
+from nanobot.memory.port import MEMORY
+from nanobot.messages import Entry, Exchange, Said
 from nanobot.skills.catalog import Catalog, inlined, prompt_parts
 from nanobot.skills.places import GUIDE
 from nanobot.skills.shelf import Shelf
 
 BOOTSTRAP = ("AGENTS.md", "SOUL.md", "USER.md", "TOOLS.md", "IDENTITY.md")
-MEMORY = "memory/MEMORY.md"
-MOST_FILE_BYTES = 64 * 1024
-"""Of one file in the system prompt: beyond it a hand-written file is a mistake that would fill every prompt."""
-BYTES_A_TOKEN = 3.6
-"""Vendors' tokenizers take 3.3 to 4.2 bytes of English or code a token, and less of other scripts' longer bytes."""
-WINDOW_SHARE = 0.6
-"""Part of the model's window that a prompt may fill; the rest is for the answer, tools' results and our estimate's error."""
-FIXED_SHARE = 0.6
-"""Part of that which system prompt and tools count for at most. More of them in a small window, or in one that is only
-guessed, must not cost the whole conversation: should it be too long then, the service says so, and half of it leaves."""
+GUESS_SHARE = 0.4
+"""Part of a guessed window that history has at least, whatever stands beside it."""
+BEHIND = 2
+"""How many times `memoryWindow` messages may stand in a prompt until memory, which takes them between turns, has caught up."""
 MOST_NAMED = 4
 """Skills that one turn may name; a message that names more means something else by `$`."""
 MOST_CANDIDATES = 50
@@ -48,7 +46,8 @@ You are nanobot, a personal assistant that works for the person you talk with, t
 
 System: {system}, Python {python}
 Workspace: {workspace}
-Long-term memory: {workspace}/memory/MEMORY.md (facts), {workspace}/memory/HISTORY.md (log, search it with grep)
+Long-term memory: {workspace}/memory/MEMORY.md (facts), {workspace}/memory/HISTORY.md (log)
+What was said before, in the log and in all conversations: search_history
 Your own manual: {guide} (one Markdown file for each topic)
 
 How you work:
@@ -59,23 +58,35 @@ How you work:
 - If something is unclear or could do harm, ask."""
 
 
+def _guarded(files: PromptFiles | Path) -> PromptFiles:
+    return PromptFiles(files) if isinstance(files, Path) else files
+
+
 @attrs.define(eq=False)
 class SystemPrompt:
     """The system prompt of a workspace: read anew only when a file of it has changed."""
 
-    _workspace: Path
+    _files: PromptFiles = attrs.field(converter=_guarded)
+    """Or the workspace alone, where there is neither a data directory nor a ledger."""
     _skills: Shelf | None = None
     _stamps: tuple[object, ...] = attrs.field(default=(), init=False)
     _text: str = attrs.field(default="", init=False)
 
     def text(self) -> str:
-        files = [self._workspace / name for name in (*BOOTSTRAP, MEMORY)]
         catalog = None if self._skills is None else self._skills.look()
-        stamps = (*map(_stamp, files), catalog)
+        stamps = (*map(self._files.stamp, (*BOOTSTRAP, MEMORY)), catalog)
         if stamps != self._stamps or not self._text:
             self._text = self._build(catalog)
             self._stamps = stamps
         return self._text
+
+    def of_person(self, document: str) -> str:
+        """What is remembered of the one person of a chat, to stand behind `text`; empty where that is nothing.
+
+        The ledger marks such files as words of others, which they are; that person is shown them as their own.
+        """
+        section = self._files.section(document, "# What you remember of the person you talk with", hold=False)
+        return f"\n\n---\n\n{section}" if section else ""
 
     def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
@@ -92,12 +103,11 @@ class SystemPrompt:
     def _build(self, catalog: Catalog | None) -> str:
         system = f"{platform.system()} {platform.machine()}"
         python = platform.python_version()
-        parts = [IDENTITY.format(system=system, python=python, workspace=self._workspace, guide=GUIDE)]
-        parts += [f"## {name}\n\n{text}" for name in BOOTSTRAP if (text := _read(self._workspace / name))]
-        if memory := _read(self._workspace / MEMORY):
-            parts.append(f"# Memory\n\n{memory}")
+        parts = [IDENTITY.format(system=system, python=python, workspace=self._files.workspace, guide=GUIDE)]
+        parts += [self._files.section(name, f"## {name}") for name in BOOTSTRAP]
         parts += prompt_parts(catalog) if catalog else []
-        return "\n\n---\n\n".join(parts)
+        parts.append(self._files.section(MEMORY, "# Memory"))
+        return "\n\n---\n\n".join(filter(None, parts))
 
 
 def _names(turn: Sequence[Entry], principal: str) -> list[str]:
@@ -123,49 +133,35 @@ def entries(exchanges: Sequence[Exchange], turn: Sequence[Entry]) -> tuple[Entry
 
 @attrs.frozen
 class Budget:
-    """What a prompt may hold. `tokens` is for everything, `fixed` bytes of it go to system prompt and tools."""
+    """What history may be in a prompt."""
 
-    messages: int
     tokens: float
-    fixed: int
+    messages: float
 
 
-def keep_from(exchanges: Sequence[Exchange], turn: Sequence[Entry], budget: Budget, *, refused: bool = False) -> int:
+def keep_from(exchanges: Sequence[Exchange], sizes: Sequence[float], budget: Budget, *, refused: bool = False) -> int:
     """How many of the oldest exchanges must leave the prompt: 0 while it fits; else as many as bring it to half.
 
-    `refused`: the service found it too long, whatever we think, so half must leave in any case.
+    sizes: tokens of each exchange. refused: the service found it too long, whatever we think, so half must leave in any case.
     """
-    room = budget.tokens * BYTES_A_TOKEN
-    room = max(0.0, room - sum(map(weight_of, turn)) - min(budget.fixed, room * FIXED_SHARE))
-    size, count = sum(e.bytes for e in exchanges), sum(e.messages for e in exchanges)
-    if not refused and size <= room and count <= budget.messages:
+    size, count = sum(sizes), sum(e.messages for e in exchanges)
+    if not refused and size <= budget.tokens and count <= budget.messages:
         return 0
-    room, most = (size / 2, count / 2) if refused else (room / 2, budget.messages / 2)
+    room, most = (size / 2, count / 2) if refused else (budget.tokens / 2, budget.messages / 2)
     kept = 0
-    for exchange in reversed(exchanges):
-        room, most = room - exchange.bytes, most - exchange.messages
+    for exchange, tokens in zip(reversed(exchanges), reversed(sizes), strict=True):
+        room, most = room - tokens, most - exchange.messages
         if room < 0 or most < 0:
             break
         kept += 1
     return len(exchanges) - kept
 
 
-def _stamp(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def history_room(room: Room, request: float, history: float) -> float:
+    """Tokens that history may have in a request of `request` tokens, `history` of them being history.
 
-
-def _read(path: Path) -> str:
-    """A file's text, empty if it is missing or cannot be read; cut at `MOST_FILE_BYTES`, saying so."""
-    try:
-        if not path.is_file():
-            return ""  # opening a pipe would wait for its writer, and everything with it
-        with path.open("rb") as file:
-            data = file.read(MOST_FILE_BYTES + 1)
-    except OSError:
-        return ""
-    text = data[:MOST_FILE_BYTES].decode("utf-8", "replace").strip()
-    return text + f"\n\n({path.name} goes on; read it with read_file)" if len(data) > MOST_FILE_BYTES else text
+    What stands beside it may fill a window; where that is only guessed, it must not cost the conversation: should it be too
+    long then, the service says so, and half of it leaves.
+    """
+    least = GUESS_SHARE * room.limit if room.guessed else 0.0
+    return max(room.limit - (request - history), least)

@@ -20,7 +20,7 @@ from nanobot.agent.toolbox import Toolbox
 from nanobot.agent.workbench import Workbench
 from nanobot.config.schema import Config, Decision
 from nanobot.errors import ToolError
-from nanobot.messages import Call, CallId, CallState, ErrandId, Reply
+from nanobot.messages import Call, CallId, CallState, ErrandId, Principal, Reply
 from nanobot.providers.port import ToolSpec
 from nanobot.security import approvals, policy
 from nanobot.session import events as ev
@@ -69,8 +69,15 @@ class Guard:
         right, channel = rights.of_turn(session, turn, self._owns), _channel(session)
         rules = self._config.tools.policy
         return self._box.tools.specs(
-            lambda name, effect: self._has(name) and policy.offered(name, effect, right.who, channel, rules)
+            lambda name, effect: (
+                self._has(name) and all(policy.offered(name, effect, who, channel, rules) for who in right.columns)
+            )
         )
+
+    def person(self, session: Session, turn: Turn) -> Principal | None:
+        """With whom a turn is alone; None for the owner, in groups and for work that nobody waits for."""
+        right = rights.of_turn(session, turn, self._owns)
+        return right.principal if right.who == "paired" and not self.alone else None
 
     def tainted(self, session: Session, turn: Turn) -> bool:
         """Whether text of strangers stands in what the model is shown."""
@@ -136,8 +143,8 @@ class Guard:
 
     def _decide(self, session: Session, right: Right, tool: str, intent: Intent) -> Decision:
         effect, tainted = self._box.tools.effect_of(tool), right.tainted
-        case = policy.Case(intent.row, effect, intent.subject, right.who, _channel(session), tainted)
-        return policy.decide(case, self._config.tools.policy)
+        cases = [policy.Case(intent.row, effect, intent.subject, who, _channel(session), tainted) for who in right.columns]
+        return policy.strictest(policy.decide(case, self._config.tools.policy) for case in cases)
 
     def _ask(self, bar: _Bar, call: Call, intent: Intent, asks: Sequence[ev.Asked]) -> tuple[Call, ev.Asked | None]:
         """Raises: ToolError for what nobody can read."""

@@ -8,6 +8,7 @@ is looked at once more.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import attrs
@@ -29,6 +30,8 @@ from nanobot.tools.port import Result, Spawn, Task, ToolTurn
 
 Spawner = Callable[[Session, Right, CallId, Task, Callable[[str], None]], Awaitable[Result]]
 """Begins a subagent for a call; told what it does, a line at a time (agent/subagents.py). Raises: ToolError."""
+Noticing = Callable[[str, str], AbstractAsyncContextManager[None]]
+"""Given the session and the tool: what the call changes in files of memory is the assistant's (agent/remembered.py)."""
 INSTRUCTIONS = ("write_file:instructions", "edit_file:instructions", "apply_patch:instructions")
 
 
@@ -43,6 +46,8 @@ class ToolHands:
     _clock: Callable[[], float]
     _owns: Owns
     _post: Post
+    noticing: Noticing | None = None
+    """Around a call that may write what prompts are made of."""
     spawner: Spawner | None = None
     """None: nothing is handed to subagents, as by a subagent."""
 
@@ -70,7 +75,8 @@ class ToolHands:
             may_instruct=row in INSTRUCTIONS,
             progress=say,
         )
-        result = await self._within_deadline(found.name, found.arguments, context)
+        async with self._noticed(session, found.name, row):
+            result = await self._within_deadline(found.name, found.arguments, context)
         return ev.CallEnded(
             turn.number,
             call,
@@ -101,7 +107,8 @@ class ToolHands:
             spawn=self._spawn(session, right, errand.call, lambda _line: None),
             may_instruct=errand.row in INSTRUCTIONS,
         )
-        result = await self._within_deadline(errand.tool, errand.arguments, context)
+        async with self._noticed(session, errand.tool, errand.row):
+            result = await self._within_deadline(errand.tool, errand.arguments, context)
         return ev.ErrandEnded(
             errand.id,
             self._clock(),
@@ -121,6 +128,9 @@ class ToolHands:
             return await start(session, right, call, task, say)
 
         return spawn
+
+    def _noticed(self, session: Session, tool: str, row: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self.noticing is None or row not in INSTRUCTIONS else self.noticing(session.key, tool)
 
     async def _within_deadline(self, name: str, arguments: str, context: ToolTurn) -> Result:
         deadline = self._box.tools.timeout_of(name) or self._config.agents.defaults.deadlines.tool

@@ -93,6 +93,13 @@ class Post:
                 break
         return ev.PaidTo(owed.id)
 
+    async def say(self, key: str, message: str, text: str) -> None:
+        """A word of ours in that chat; said once, however often it is tried. Where it cannot be said, the log has it."""
+        try:
+            await self.sessions.deliver(SessionKey.parse(key), ev.Handed(message, text, self._clock()))
+        except (InUse, JournalError, SessionFailed) as error:
+            logger.warning("this cannot be said in {}: {} ({})", key, text, error)
+
     def watch(self, key: str, progress: Progress) -> None:
         if key in self._waits and isinstance(progress, Adopted):
             for wait in self._waits[key]:

@@ -23,6 +23,7 @@ OPEN = {
     ErrandKind.QUESTION: "Being answered",
     ErrandKind.APPROVAL: "Waits for the owner's word (/approve ID, /deny ID), or runs",
     ErrandKind.BACKGROUND: "In the background",
+    ErrandKind.MEMORY: "Being remembered",
 }
 MOST_LISTED = 20
 """Sessions that `/sessions` shows, the latest first; `nanobot sessions list` has them all."""
@@ -49,6 +50,10 @@ class Questions:
     clock: Callable[[], float]
     owns: Callable[[str], bool]
     """Whether a principal owns this assistant."""
+    memory: Callable[[Errand], Awaitable[str]]
+    """What is remembered, for who asks."""
+    usage: Callable[[str | None], Awaitable[str]]
+    """What was used up, in one session or in all."""
     orders: Mapping[str, Order] = {}
     """By command, with its slash. Those of `commands.TABLE` that are missing say that no gateway runs here."""
     _afterwards: dict[tuple[str, str], Callable[[], None]] = attrs.field(factory=dict, init=False)
@@ -62,6 +67,10 @@ class Questions:
                 text = f"Model: {self._model(session)}\nAnother for this session: /model NAME. The default again: /model default."
             case "/sessions":
                 text = await self._sessions()
+            case "/memory":
+                text = await self.memory(errand)
+            case "/usage":
+                text = await self.usage(None if self.owns(errand.principal) else session.key)
             case line:
                 text = await self._ordered(session, errand, *line.partition(" ")[::2])
         return ev.ErrandEnded(errand.id, self.clock(), text)
@@ -97,7 +106,7 @@ class Questions:
         lines = [
             f"Session: {SessionKey.parse(session.key).short}",
             f"Model: {self._model(session)}",
-            f"In the prompt: {len(turns)} exchanges, {sum(e.messages for e in turns)} messages",
+            f"In the prompt: {len(turns)} exchanges, {sum(e.messages for e in turns)} messages{self._share(session)}",
             f"Tokens so far: {session.usage.input} read ({session.usage.cached} from cache), {session.usage.output} written",
         ]
         lines += [f"Waiting: {said.text[:80]}" for said in session.inbox]
@@ -107,6 +116,16 @@ class Questions:
         lines += [f"Given up: {d.outbound.text[:80]} ({d.reason})" for d in session.dead[-3:]]
         lines += [f"Perhaps delivered twice: {out.text[:80]}" for out in session.doubled[-3:]]
         return "\n".join(lines)
+
+    def _share(self, session: Session) -> str:
+        """How much of the model's window the history fills, as far as both are known."""
+        try:
+            room = self.mind.room(session.model)
+        except ConfigError:
+            return ""
+        share = f", about {round(sum(self.mind.sizes(session)) / room.window * 100)} % of {round(room.window)} tokens"
+        assumed = " (assumed: nobody knows how much it reads; set agents.defaults.contextWindow)"
+        return share + assumed if room.guessed else share
 
     async def _sessions(self) -> str:
         seen = sorted(await self.survey(), key=lambda s: s.at or 0.0, reverse=True)

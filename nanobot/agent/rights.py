@@ -24,6 +24,11 @@ class Right:
     origin: Origin = Origin.DIRECT
     tainted: bool = False
 
+    @property
+    def columns(self) -> tuple[Who, ...]:
+        """Each of them must allow a call: scheduled work of somebody may no more than they themselves."""
+        return (self.who, "paired") if self.who == "scheduled" and not self.principal.owner else (self.who,)
+
 
 def of_turn(session: Session, turn: Turn, owns: Owns) -> Right:
     """As the conversation stands now."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import attrs
 
+from nanobot.agent.recall import Library
 from nanobot.agent.rights import Right
+from nanobot.agent.schedules import JobDesk
 from nanobot.config.paths import Places
 from nanobot.config.schema import Config
 from nanobot.journal import names
@@ -26,10 +28,13 @@ class Workbench:
     _places: Places
     _ledger: TaintLedger
     _processes: Processes
+    _jobs: JobDesk
+    _library: Library
 
     def reconfigure(self, config: Config) -> None:
         """For the calls that begin from now on."""
         self._config = config
+        self._library.reconfigure(config)
 
     def turn(
         self,
@@ -55,6 +60,8 @@ class Workbench:
             media=media,
             post=post,
             spawn=spawn,
+            schedule=self._jobs.of(session, right),
+            recall=self._library.of(session, right),
             restrict=self._config.tools.restrict_to_workspace,
             tainted=right.tainted,
             may_instruct=may_instruct,

@@ -21,7 +21,7 @@ from nanobot.channels.voice import Voice
 from nanobot.config.paths import Places
 from nanobot.config.schema import ChannelConfig, ChannelsConfig, RestartConfig
 from nanobot.journal import names
-from nanobot.messages import Inbound
+from nanobot.messages import INTERNAL, Inbound
 from nanobot.session import events as ev
 from nanobot.session.ports import DeliveryEnd, Progress
 from nanobot.session.state import Pending, Session
@@ -106,7 +106,12 @@ class Channels:
 
     def serves(self, name: str) -> bool:
         """Whether replies on a channel of that name are a network's, or the page's, to deliver; enabled or not."""
-        return name in self._runners or name == "web" or name in registry.SPECS
+        return name in self._runners or name == "web" or name in registry.SPECS or name in INTERNAL
+
+    def unreachable(self, name: str) -> str:
+        """Why what is said on a channel of that name waits until somebody changes the configuration; empty if it does not."""
+        ours = name in INTERNAL or name in self._runners or not self.serves(name)
+        return "" if ours else f"the channel {name} is not enabled"
 
     def up(self, name: str) -> bool:
         return name in self._runners and self._runners[name].up
@@ -119,6 +124,8 @@ class Channels:
     async def send(self, session: Session, pending: Pending, part: int) -> DeliveryEnd:
         name = _channel_of(session.key)
         runner = self._runners.get(name)
+        if name in INTERNAL:
+            return ev.PartDelivered(pending.outbound.id, part, self._clock())
         if runner is None:
             return ev.ChannelDown(pending.outbound.id, part, self._clock(), f"{name} is not enabled")
         return await runner.send(session, pending, part)

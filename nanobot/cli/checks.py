@@ -14,9 +14,11 @@ from pathlib import Path
 
 from nanobot.archive.reading import short
 from nanobot.cli import (
+    checks_cron,
     checks_email,
     checks_gateway,
     checks_mcp,
+    checks_memory,
     checks_security,
     checks_skills,
     checks_telegram,
@@ -305,6 +307,8 @@ CHECKS: Mapping[str, Check] = {
     "file tools": checks_security.files,
     "inner networks": checks_security.inner_networks,
     "skills": checks_skills.skills,
+    "cron": checks_cron.cron,
+    "memory": checks_memory.memory,
     "mcp": checks_mcp.mcp,
     "web search": checks_web.search,
     "documents": checks_web.documents,

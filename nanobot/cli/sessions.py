@@ -23,13 +23,15 @@ from nanobot.cli.terminal import Cancelled, ask, opened, say, tell, tell_warning
 from nanobot.cli.texts import plain, when
 from nanobot.config.durable import replace
 from nanobot.config.paths import Places
+from nanobot.config.schema import Config
 from nanobot.control import client
 from nanobot.control.client import Refused
-from nanobot.errors import InUse, NanobotError
+from nanobot.errors import InUse, NanobotError, StoreUnusable
 from nanobot.journal import names
 from nanobot.journal.journal import Journals
 from nanobot.journal.segment import NOW, Owes
 from nanobot.journal.survey import Seen
+from nanobot.memory.index import index_at
 from nanobot.messages import SessionKey
 from nanobot.wire import Json
 
@@ -117,7 +119,8 @@ def delete(
     config: ConfigOption = None,
 ) -> None:
     """Delete a conversation for good, with what is unfinished in it."""
-    places = opened(config).places
+    instance = opened(config)
+    places = instance.places
     archive = _conversation(Reader(str(places.journals)), key, everything=True)
     if not yes and not _agreed(_question(archive)):
         say("Nothing was deleted.")
@@ -126,6 +129,11 @@ def delete(
     try:
         _forget(places, name)
         _remove_results(places.results / names.encode(name))
+        _remove_words(places, instance.config)
+    except StoreUnusable as exc:
+        raise NotDeleted(
+            f"Deleted, but its words are still in the index: {exc}. Remove {places.search}: it is made anew"
+        ) from exc
     except InUse as exc:
         raise NotDeleted(f"{exc}. End that first; nothing was deleted") from exc
     except Refused as exc:
@@ -170,6 +178,12 @@ def _agreed(question: str) -> bool:
 def _remove_results(folder: Path) -> None:
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def _remove_words(places: Places, config: Config) -> None:
+    """No search finds them from now on; after this they are in no file either."""
+    if places.search.exists():
+        index_at(places, config).refresh()
 
 
 # --- what they share

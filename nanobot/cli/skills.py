@@ -151,9 +151,8 @@ def trust(name: NameArgument, /, *, config: ConfigOption = None) -> None:
     if entry.state is not State.HELD:
         raise SkillTrouble(f"{name} is not held: it is {_state(entry)}")
     assert shop.corner.ledger is not None
-    folder = Path(os.path.realpath(entry.skill.file)).parent
-    for file in (folder / entry.skill.file.name, folder / REQUIREMENTS):
-        with shop.corner.ledger.writing(file, tainted=False, whole=True):
+    for file in (entry.skill.file, entry.skill.file.with_name(REQUIREMENTS)):
+        with shop.corner.ledger.writing(Path(os.path.realpath(file)), tainted=False, whole=True):
             pass
     if (after := _found(shop, name)).state is State.HELD:
         raise SkillTrouble(

@@ -8,9 +8,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from nanobot.cli.memory_cmd import store_of
 from nanobot.cli.options import ConfigOption, JsonOption
 from nanobot.cli.terminal import opened, say, say_json, tell_warnings
 from nanobot.cli.texts import plain, when
+from nanobot.memory.port import Author
+from nanobot.memory.projections import Changer
 from nanobot.security.ledger import Ledger
 from nanobot.skills.proposals import Proposal, Proposals, Verdict
 from nanobot.skills.reading import Corner
@@ -61,8 +64,10 @@ def show(id: IdArgument, /, *, config: ConfigOption = None) -> None:
 @app.command(sort_key=3)
 def accept(id: IdArgument, /, *, config: ConfigOption = None) -> None:
     """Put a proposal in force; the version before is kept."""
-    store = _store(config)
-    old = store.accept(id)
+    with store_of(opened(config)) as memory:
+        store = _store(config)
+        old = store.accept(id)
+        memory.look(Changer(Author.PROPOSAL, store.get(id).session, f"proposal {id} accepted"))
     say(f"{store.get(id).path} is the proposed version now." + (f" The one before is kept in {old}." if old else ""))
 
 

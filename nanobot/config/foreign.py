@@ -13,7 +13,7 @@ from nanobot.wire import Json
 
 _PATTERNS = """
 api modelPresets
-gateway.heartbeat gateway.restartMode
+gateway.heartbeat.keepRecentMessages gateway.restartMode
 channels.telegram.mode channels.telegram.webhookUrl channels.telegram.webhookListenHost channels.telegram.webhookListenPort
 channels.telegram.webhookPath channels.telegram.webhookSecretToken channels.telegram.streamEditInterval
 channels.telegram.inlineKeyboards channels.telegram.richMessages channels.telegram.connectionPoolSize
@@ -26,7 +26,7 @@ agents.defaults.botIcon agents.defaults.botName agents.defaults.consolidationRat
 agents.defaults.contextWindowTokens agents.defaults.dream agents.defaults.failOnToolError
 agents.defaults.fallbackModels agents.defaults.idleCompactAfterMinutes agents.defaults.idleCompactCheckIntervalSeconds
 agents.defaults.modelPreset agents.defaults.providerRetryMode
-agents.defaults.sessionTtlMinutes agents.defaults.timezone agents.defaults.timezoneMode agents.defaults.toolHintMaxLength
+agents.defaults.sessionTtlMinutes agents.defaults.timezoneMode agents.defaults.toolHintMaxLength
 agents.defaults.unifiedSession
 providers.*.apiType providers.*.displayName providers.*.extraQuery providers.*.profile providers.*.proxy
 providers.*.region providers.*.thinkingStyle

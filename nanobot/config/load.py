@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from nanobot.config import addresses, foreign
+from nanobot.config import addresses, foreign, limits
 from nanobot.config.codec import Mistake, structure
 from nanobot.config.environ import Override, overrides
 from nanobot.config.schema import CONFIG_VERSION, Config
@@ -53,7 +53,7 @@ def load(path: pathlib.Path, environ: Mapping[str, str]) -> Loaded:
     for setting in settings:
         _put(data, setting)
     made = structure(data)
-    late = [*_strangers(data), *(addresses.mistakes(made.tools) if isinstance(made, Config) else made)]
+    late = [*_strangers(data), *(_senseless(made) if isinstance(made, Config) else made)]
     if mistakes or late or unusable or not isinstance(made, Config):
         raise ConfigError([*_worded(mistakes, []), *_worded(late, settings), *unusable], file=str(path))
     return Loaded(made, (*warnings, *_not_used(theirs + _not_served(data), environ)))
@@ -168,6 +168,11 @@ def _without_address(data: JsonObject) -> dict[str, JsonObject]:
     providers = data.get("providers")
     sections = providers.items() if isinstance(providers, dict) else ()
     return {name: section for name, section in sections if isinstance(section, dict) and not section.get("apiBase")}
+
+
+def _senseless(config: Config) -> list[Mistake]:
+    """Values of the right kind that mean nothing."""
+    return [*addresses.mistakes(config.tools), *limits.mistakes(config)]
 
 
 def _strangers(data: JsonObject) -> list[Mistake]:

@@ -67,6 +67,36 @@ class Places:
         return self.data / "tainted.json"
 
     @property
+    def memory(self) -> Path:
+        """Every version of the memory's files, and what was taken from which conversation."""
+        return self.data / "memory.db"
+
+    @property
+    def search(self) -> Path:
+        """The index over history and conversations; made anew from them where it is missing."""
+        return self.data / "search.db"
+
+    @property
+    def jobs(self) -> Path:
+        """Scheduled work."""
+        return self.data / "cron" / "jobs.json"
+
+    @property
+    def runs(self) -> Path:
+        """What became of scheduled work."""
+        return self.data / "cron" / "runs.db"
+
+    @property
+    def heartbeat(self) -> Path:
+        """What the heartbeat remembers."""
+        return self.data / "cron" / "heartbeat.json"
+
+    @property
+    def usage(self) -> Path:
+        """What model calls used up."""
+        return self.data / "usage.db"
+
+    @property
     def lock(self) -> Path:
         """Held shared by chats in the terminal, exclusively by the gateway."""
         return self.data / "lock"

@@ -103,6 +103,7 @@ class AgentDefaults:
         16000, "Most characters of a tool result in the conversation; the rest goes to a file.", minimum=500
     )
     stream: bool = key(True, "Ask model services for a stream of tokens.")
+    timezone: str = key("", "Time zone of people and of scheduled work, such as Europe/Berlin; unset: this machine's.")
     deadlines: Deadlines = key(Deadlines(), "How long each kind of work may take.")
     disabled_skills: tuple[str, ...] = key((), "Skills that are not used, by name.")
     retry_delays: tuple[float, ...] = key((1.0, 2.0, 4.0), "Seconds before each new attempt of a failed model call; none: [].")
@@ -359,6 +360,33 @@ class RestartConfig:
     slow_retry_s: float = key(900.0, "Seconds between attempts while parked for a passing cause.", minimum=0.1, maximum=86400)
 
 
+CatchUp = Literal["skip", "once", "all"]
+
+
+@attrs.frozen
+class CronConfig:
+    """Scheduled work; a job's own keys count before these."""
+
+    catch_up: CatchUp = key("once", "Runs that were missed: skip them, make up for one, or for all.")
+    horizon_s: float = key(86400.0, "Seconds after which a missed run is not made up for.", minimum=0, maximum=31536000)
+    busy_s: float = key(3600.0, "Seconds that a run waits for its chat to be free; then it is skipped.", minimum=1, maximum=86400)
+    deadline_s: float = key(1800.0, "Seconds for one run.", minimum=1, maximum=86400)
+    tokens: int = key(500_000, "Most tokens that one run may read and write; 0: any number.", minimum=0)
+    parallel: int = key(32, "Runs that are begun at the same time.", minimum=1, maximum=1000)
+    most_jobs: int = key(10_000, "Most jobs there may be.", minimum=1, maximum=1_000_000)
+
+
+@attrs.frozen
+class HeartbeatConfig:
+    """A regular look at HEARTBEAT.md of the workspace."""
+
+    enabled: bool = key(True, "Look at all.")
+    interval_s: float = key(1800.0, "Seconds between two looks.", minimum=1, maximum=2592000)
+    daily_tokens: int = key(100_000, "Most tokens of a day for it.", minimum=0)
+    quiet: str = key("", "Hours in which it is silent, such as 22:00-07:00.")
+    chat: str | None = key(None, "Session that is told what it has found; unset: gateway.notify, else the owner's last chat.")
+
+
 @attrs.frozen
 class GatewayConfig:
     owners: tuple[str, ...] = key((), "Principals that own this assistant: channel:user or channel:account:chat:user.")
@@ -371,6 +399,63 @@ class GatewayConfig:
     drain_s: float = key(10.0, "Seconds for turns to end when the gateway stops.", minimum=0, maximum=600)
     on_parked: OnParked = key("keep", "When a channel is parked: keep running, or exit with code 3.")
     restarts: RestartConfig = key(RestartConfig(), "How channels are started again.")
+    cron: CronConfig = key(CronConfig(), "Scheduled work: nanobot guide cron.")
+    heartbeat: HeartbeatConfig = key(HeartbeatConfig(), "A regular look at HEARTBEAT.md.")
+
+
+@attrs.frozen
+class MemoryConfig:
+    """How conversations become memory: nanobot guide memory."""
+
+    consolidate: bool = key(True, "Turn what leaves a conversation into memory.")
+    model: str | None = key(None, "Model that does it; unset: the conversation's.")
+    window_share: float = key(
+        0.5,
+        "Part of the model's window that history may fill before the older half of it goes to memory.",
+        minimum=0.05,
+        maximum=0.9,
+    )
+    idle_s: float = key(
+        3600.0, "Seconds without a word after which a long conversation goes to memory; 0: never.", minimum=0, maximum=2592000
+    )
+    most_dropped: float = key(
+        0.2,
+        "Share of the facts in memory that one update may drop; one that drops more becomes a proposal.",
+        minimum=0,
+        maximum=1,
+    )
+    per_user: bool = key(False, "Keep a memory file for each person beside the common one.")
+
+
+@attrs.frozen
+class PriceConfig:
+    """Of a model, for a million tokens."""
+
+    input: float = key(0.0, "Tokens that are read.", minimum=0)
+    output: float = key(0.0, "Tokens that are written.", minimum=0)
+    cached: float | None = key(None, "Tokens that are read from the service's cache; unset: as the others.", minimum=0)
+
+
+CapOf = Literal["background", "principal", "everything"]
+
+
+@attrs.frozen
+class CapConfig:
+    """A limit of what may be used up. Of several, each counts."""
+
+    of: CapOf = key("background", "What is counted: background (jobs, heartbeat), principal (each person alone), everything.")
+    who: str = key("*", "Of principals, those that are meant: channel:account:chat:user; * stands for any letters.")
+    per: Literal["day", "month"] = key("day", "After which time counting begins anew.")
+    tokens: int | None = key(None, "Most tokens, read and written.", minimum=0)
+    money: float | None = key(None, "Most money, by usage.prices.", minimum=0)
+    action: Literal["warn", "stop"] = key("warn", "Tell the owner, or also begin no further turn.")
+
+
+@attrs.frozen
+class UsageConfig:
+    prices: Mapping[str, PriceConfig] = key({}, "Prices, by the model's name.")
+    currency: str = key("USD", "Of the prices.")
+    caps: tuple[CapConfig, ...] = key((), "Limits of what may be used up.")
 
 
 @attrs.frozen
@@ -379,6 +464,7 @@ class RetentionConfig:
     tool_results_mb: float = key(500.0, "Megabytes of full tool results that are kept.", minimum=1)
     media_days: float = key(90.0, "Days that files which came with messages are kept.", minimum=0)
     media_mb: float = key(2000.0, "Megabytes of files which came with messages that are kept.", minimum=1)
+    usage_days: float = key(800.0, "Days that what model calls used up is kept.", minimum=62)
 
 
 @attrs.frozen
@@ -392,4 +478,6 @@ class Config:
     channels: ChannelsConfig = key(ChannelsConfig(), "The chat networks.")
     transcription: TranscriptionConfig = key(TranscriptionConfig(), "Voice messages as text: nanobot guide channels.")
     gateway: GatewayConfig = key(GatewayConfig(), "The daemon.")
+    memory: MemoryConfig = key(MemoryConfig(), "Memory.")
+    usage: UsageConfig = key(UsageConfig(), "What model calls cost.")
     retention: RetentionConfig = key(RetentionConfig(), "How long things are kept.")

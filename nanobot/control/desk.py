@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
 
 import attrs
 import trio
@@ -29,6 +30,16 @@ from nanobot.supervise.status import Node
 from nanobot.supervise.supervisor import Supervisor
 
 
+class Scheduler(Protocol):
+    """scheduler/service.py."""
+
+    def changed(self) -> None: ...
+
+    async def run_now(self, job_id: str) -> int:
+        """Raises: NanobotError."""
+        ...
+
+
 @attrs.define(eq=False)
 class Desk:
     """See the module; fills control.port.Gateway."""
@@ -44,6 +55,7 @@ class Desk:
     on_reload: Callable[[], Awaitable[str]] = attrs.field(init=False)
     restart_server: Callable[[str], Awaitable[None]] = attrs.field(init=False)
     """Of MCP, by its name."""
+    scheduler: Scheduler = attrs.field(init=False)
     address: Callable[[], str] = attrs.field(default=lambda: "", init=False)
     """Of the page, with its token."""
     since: float = attrs.field(init=False)
@@ -115,6 +127,12 @@ class Desk:
             if known[id].isdisjoint(kinds):
                 instead = "it was sent again" if Kind.DOUBLED in known[id] else "it is on its way"
                 raise UnknownLetter(f"{id} was not given up: {instead}. See: nanobot outbox list")
+
+    def jobs_changed(self) -> None:
+        self.scheduler.changed()
+
+    async def run_job(self, id: str) -> int:
+        return await self.scheduler.run_now(id)
 
     async def release(self, key: SessionKey) -> None:
         await self._registry.release(key)

@@ -84,6 +84,14 @@ class Gateway(Protocol):
         """Forget those; returns how many there were. Raises: NanobotError."""
         ...
 
+    def jobs_changed(self) -> None:
+        """The file of jobs was edited."""
+        ...
+
+    async def run_job(self, id: str) -> int:
+        """Run a job now, beside its schedule; returns the slot of the run. Raises: NanobotError."""
+        ...
+
     async def release(self, key: SessionKey) -> None:
         """Put a session to sleep and let go of its journal, so that a command may change it. Raises: NanobotError."""
         ...

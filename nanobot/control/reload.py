@@ -19,7 +19,7 @@ SOFT = frozenset(field.name for field in attrs.fields(ChannelConfig)) - {"enable
 """Keys of a channel that it need not be restarted for: who may speak, and what is shown."""
 SERVED = ("host", "port", "http", "token", "allowed_hosts")
 """Keys of the gateway with which the page's server was started."""
-MIDDLE = ("agents", "providers", "tools", "retention")
+MIDDLE = ("agents", "providers", "tools", "usage", "retention")
 """Sections of which the next model call, tool call and sweep learn."""
 LATER = {"drain_s": "gateway.drainS", "restarts": "gateway.restarts"}
 """Keys of the gateway that were read at its start."""

@@ -9,6 +9,7 @@ letters                         a list (letters.py)
 retry {ids}, drop {ids}         how many there were
 release {key}                   null, when a command may have the session
 pairing {words}                 an answer for people
+cron {order, id}                order "changed": the jobs were edited, null; "run": run that job now, the run's slot
 """
 
 from __future__ import annotations
@@ -71,6 +72,17 @@ async def _release(gateway: Gateway, frame: JsonObject) -> Json:
     return None
 
 
+async def _cron(gateway: Gateway, frame: JsonObject) -> Json:
+    match _text(frame, "order"):
+        case "changed":
+            gateway.jobs_changed()
+            return None
+        case "run":
+            return await gateway.run_job(_text(frame, "id"))
+        case order:
+            raise BadRequest(f"cron is ordered changed or run, not {order!r}")
+
+
 REQUESTS: Mapping[str, Request] = {
     "status": _status,
     "health": _health,
@@ -81,6 +93,7 @@ REQUESTS: Mapping[str, Request] = {
     "retry": _retry,
     "drop": _drop,
     "release": _release,
+    "cron": _cron,
 }
 ENDINGS: Mapping[str, Callable[[Gateway], None]] = {
     "stop": lambda gateway: gateway.stop(),

@@ -92,7 +92,7 @@ class Terminals:
                 if any(seat.printed[out] for seat in seats):
                     return ev.PartDelivered(out, part, self.clock())
                 if all(seat.printed[out] is False for seat in seats):
-                    return ev.ChannelDown(out, part, self.clock(), seats[0].error if seats else NOBODY)
+                    return ev.ChannelDown(out, part, self.clock(), seats[0].error if seats else _nobody(session.key))
                 await self._changed.wait()
         finally:
             for seat in offered:
@@ -259,3 +259,9 @@ def _check(file: Attachment, folder: Path) -> Attachment:
     if os.path.dirname(real) == os.path.realpath(folder) and os.path.isfile(real):
         return attrs.evolve(file, path=real, size=os.path.getsize(real))
     raise BadRequest(f"{file.name} is no file of this conversation, whose files are in {folder}", code="usage")
+
+
+def _nobody(session_key: str) -> str:
+    """A message may go to a name that is none, by mistake."""
+    channel = SessionKey.parse(session_key).channel
+    return NOBODY if channel == "cli" else f"no network is called {channel}, and {NOBODY}"

@@ -22,6 +22,7 @@ from nanobot.archive.reading import Reader
 from nanobot.channels.outlet import Channels
 from nanobot.config.paths import Places
 from nanobot.config.schema import Config
+from nanobot.control import heart, scheduling
 from nanobot.control.approvals import Approvals
 from nanobot.control.children import Children
 from nanobot.control.desk import Desk
@@ -139,6 +140,7 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
             owns=access.owns,
             keyed=outlets.keyed,
             on_drained=bus.close,
+            tell_owner=notices.tell,
         ) as house:
             bus.sessions = house
             channels.voice.transcribe = Transcriber(lambda: current.config, run.environ, house.mind.http).words
@@ -146,7 +148,7 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
                 notices.tell(LOST.format(backlog.damaged))
             if not house.resumes:
                 notices.tell(NOT_RESUMED)
-            others = (house.servers.nodes, backlog.nodes, notices.nodes)
+            others = (house.servers.nodes, backlog.nodes, notices.nodes, house.meter.nodes)
             desk = Desk(house.registry, house.store, supervisor, run.wish, clock, others, approvals)
             desk.restart_server = house.servers.restart
             house.servers.on_node = lambda node: notices.on_change(attrs.evolve(node, name=f"The MCP server {node.name}"))
@@ -165,9 +167,14 @@ async def open_gateway(run: Run) -> AsyncIterator[Desk]:
             for service in (supervisor.run, bus.run, notices.run):
                 await nursery.start(service)
             await children.start()
+            cron = scheduling.begin(
+                house, places, current, access=access, channels=channels, notices=notices, supervisor=supervisor, desk=desk
+            )
+            heart.begin(house, places, current, backlog=backlog, notices=notices, supervisor=supervisor)
             desk.ready = True
             house.servers.begin()
             yield desk
+            cron.close()
         with trio.move_on_after(GOODBYE_S, shield=True):
             await terminals.close(restarting=run.wish.ending is Ending.RESTART)
         nursery.cancel_scope.cancel()

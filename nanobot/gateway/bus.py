@@ -20,7 +20,7 @@ from loguru import logger
 from nanobot.channels.port import NotTaken
 from nanobot.daemon.backlog import Backlog, Kept, Taken
 from nanobot.errors import DiskFull, InUse, JournalError
-from nanobot.messages import Inbound
+from nanobot.messages import INTERNAL, Inbound
 from nanobot.session.registry import SessionFailed
 
 PATIENCE_S = 10.0
@@ -68,7 +68,7 @@ class Bus:
         except NotTaken as no:
             self._tell(f"A message on {inbound.key.channel} was refused: {no}", inbound.key.channel)
             raise
-        if inbound.principal.owner and inbound.direct:
+        if inbound.principal.owner and inbound.direct and inbound.key.channel not in INTERNAL:
             self._owner_at = key
             self._news.set()
 

@@ -7,8 +7,8 @@ are put aside then, everything is written, threads and connections are gone. It 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import NoReturn
 
@@ -16,17 +16,11 @@ import attrs
 import trio
 from loguru import logger
 
-from nanobot.agent.beside import Beside
-from nanobot.agent.context import SystemPrompt
-from nanobot.agent.elsewhere import Elsewhere
-from nanobot.agent.guard import Guard
-from nanobot.agent.hands import ToolHands
+from nanobot.agent.assistant import Assistant, Surroundings, assemble
 from nanobot.agent.mind import ModelMind
-from nanobot.agent.post import Post
-from nanobot.agent.questions import Order, Questions
-from nanobot.agent.subagents import Subagents, TaskPrompt
+from nanobot.agent.questions import Order
+from nanobot.agent.schedules import JobDesk
 from nanobot.agent.toolbox import open_toolbox
-from nanobot.agent.workbench import Workbench
 from nanobot.archive.takeover import taken_over
 from nanobot.config.paths import Places, made
 from nanobot.config.schema import Config
@@ -38,23 +32,22 @@ from nanobot.journal.store import Store
 from nanobot.journal.writers import Writers, open_writers
 from nanobot.mcp.servers import Servers
 from nanobot.messages import Inbound, Origin, Said
-from nanobot.processes.running import Processes
 from nanobot.providers.client import open_http
 from nanobot.security.access import Access
-from nanobot.security.ledger import Ledger
 from nanobot.security.pairing import Pairing
 from nanobot.session import commands
 from nanobot.session import events as ev
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Outlet, Progress, Services
 from nanobot.session.registry import Registry, Watch
-from nanobot.skills.reading import Corner
-from nanobot.skills.shelf import Shelf
 from nanobot.tools import patch, patch_files
+from nanobot.usage.meter import LiveMeter
 
 SWEEP_S = 86400.0
 ASIDE_S = 5.0
 """Seconds to put aside what did not end in its time: a cancel, a line and a farewell for each session. Milliseconds, mostly."""
+BOOK_S = 2.0
+"""Seconds to book the last model calls; what is not booked then, the next start reads from the journals."""
 SPACE_KNOWN_S = 5.0
 """Seconds that a look at the free space is good for: a chat cannot fill the reserve in less."""
 
@@ -65,7 +58,7 @@ class House:
 
     registry: Registry
     store: Store
-    mind: ModelMind
+    assistant: Assistant
     clock: Callable[[], float]
     resumes: bool
     """False: it died too often of late, so that nothing that was unfinished was taken up."""
@@ -73,22 +66,37 @@ class House:
     """The next model call and the next tool call use this."""
     servers: Servers
     """Of MCP. Whoever opens the house begins them when nobody has to wait for that."""
+    watchers: list[Watch]
+    """Told of all sessions; more may be added."""
     _space_known_until: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def mind(self) -> ModelMind:
+        return self.assistant.mind
+
+    @property
+    def meter(self) -> LiveMeter:
+        return self.assistant.meter
+
+    @property
+    def jobs(self) -> JobDesk:
+        """Whoever carries jobs out says so: `jobs.service`."""
+        return self.assistant.jobs
 
     async def deliver(self, inbound: Inbound) -> None:
         """Take a message; it is on disk when this returns. Raises: InUse, JournalError, SessionFailed, DiskFull."""
         command = commands.read(inbound.text, self.mind.check)
         principal = str(inbound.principal)
+        origin = Origin.DIRECT if inbound.direct else Origin.GROUP
         if command is None or inbound.attachments or inbound.tainted:  # an order that somebody else wrote is no order
-            await self._check_space()
-            origin = Origin.DIRECT if inbound.direct else Origin.GROUP
+            await self.check_space()
             said = Said(inbound.id, inbound.text, inbound.at, principal, inbound.attachments, inbound.tainted, origin)
             event: ev.Event = ev.Received(said)
         else:
-            event = ev.Commanded(inbound.id, principal, inbound.at, command, inbound.principal.owner)
+            event = ev.Commanded(inbound.id, principal, inbound.at, command, inbound.principal.owner, origin)
         await self.registry.deliver(inbound.key, event)
 
-    async def _check_space(self) -> None:
+    async def check_space(self) -> None:
         """Below the reserve no message is taken, so that what runs can be written to its end. Raises: DiskFull."""
         if self.clock() < self._space_known_until:
             return
@@ -113,6 +121,7 @@ async def open_house(
     owns: Callable[[str], bool] | None = None,
     keyed: Callable[[str], bool] = lambda _session: True,
     on_drained: Callable[[], None] = lambda: None,
+    tell_owner: Callable[[str], None] | None = None,
 ) -> AsyncIterator[House]:
     """The house for as long as the block lasts. Raises: JournalUnwritable, OSError if the data directory cannot be made."""
     made(places.data)
@@ -122,46 +131,35 @@ async def open_house(
         store = Store(Journals(str(made(places.journals))), writers)
         await writers.run("preparing the journals", store.journals.prepare)
         await writers.run("patches that were cut short", partial(patch_files.recover, places.data / patch.FOLDER))
-        post, elsewhere, processes = Post(clock), Elsewhere(clock), Processes(clock=clock)
-        ledger = Ledger(places.tainted, workspace)
-        bench = Workbench(config, workspace, places, ledger, processes)
-        guard = Guard(config, box, bench, clock, owns)
-        shelf = Shelf(Corner(workspace, places.data, ledger), environ, config)
-        mind = ModelMind(config, environ, http, SystemPrompt(workspace, shelf), box, guard, clock)
-        hands = ToolHands(config, box, bench, guard, clock, owns, post)
-        apart = attrs.evolve(guard, alone=True)
-        task_mind = ModelMind(config, environ, http, TaskPrompt(workspace), box, apart, clock)
-        task_hands = ToolHands(config, box, bench, apart, clock, owns, post)
-        subagents = Subagents(config, task_mind, task_hands, processes, clock, owns)
-        hands.spawner = subagents.start
-        orders = {"/approve": elsewhere.approve, "/deny": elsewhere.deny, **(orders or {})}
-        beside = Beside(Questions(mind, store.survey, clock, owns, orders), hands, subagents, processes, post, clock, owns)
-        services = Services(mind, hands, outlet, beside, clock, config.agents.defaults.deadlines.turn, keyed)
-        watchers = (beside.watch, post.watch, watch)
+        around = Surroundings(
+            config, places, workspace, environ, http, box, store, writers, clock, owns, tell_owner, orders or {}
+        )
+        assistant = assemble(around)
+        deadline = config.agents.defaults.deadlines.turn
+        services = Services(assistant.mind, assistant.hands, outlet, assistant.beside, clock, deadline, keyed)
+        watchers = [*assistant.watchers, watch]
         earlier = partial(taken_over, workspace=workspace, data=places.data)
 
         async def reconfigure(new: Config) -> None:
             nonlocal config
-            await box.reconfigure(new)
+            await assistant.reconfigure(new)
             config = new
-            for part in (bench, guard, apart, mind, hands, subagents):
-                part.reconfigure(new)
             registry.reconfigure(attrs.evolve(services, turn_deadline=new.agents.defaults.deadlines.turn), _limits(new))
 
-        with starts.counted(places.data, clock()) as resume:
+        with starts.counted(places.data, clock()) as resume, closing(assistant):
             registry = Registry(store, services, _limits(config), partial(_tell_all, watchers), earlier, resume=resume)
-            post.sessions = elsewhere.sessions = registry
+            assistant.join(registry)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(box.look)
-                nursery.start_soon(box.servers.run)
-                await nursery.start(processes.run)
+                await nursery.start(assistant.run)
                 await nursery.start(partial(registry.run, resume_all=resume_all))
                 nursery.start_soon(_sweep_daily, writers, lambda: sweep_all(places, config.retention, clock()))
                 try:
-                    yield House(registry, store, mind, clock, resume, reconfigure, box.servers)
+                    yield House(registry, store, assistant, clock, resume, reconfigure, box.servers, watchers)
                 finally:
                     with trio.move_on_after(drain_s + ASIDE_S, shield=True):
                         await registry.drain(clock(), drain_s)
+                    with trio.move_on_after(BOOK_S, shield=True):
+                        await assistant.meter.flush()
                     on_drained()
                     nursery.cancel_scope.cancel()
 
@@ -176,6 +174,6 @@ def _limits(config: Config) -> Limits:
     return Limits(config.agents.defaults.max_tool_iterations)
 
 
-def _tell_all(watchers: tuple[Watch, ...], key: str, progress: Progress) -> None:
+def _tell_all(watchers: Iterable[Watch], key: str, progress: Progress) -> None:
     for watch in watchers:
         watch(key, progress)

@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from nanobot.messages import Attachment, Call, CallState, Entry
-from nanobot.providers.images import MAX_IMAGE
+from nanobot.messages import Attachment, Call, CallState, Entry, Exchange
+from nanobot.pictures import LARGEST
 from nanobot.wire import Json, JsonObject
 
 F = TypeVar("F")
@@ -48,23 +48,23 @@ SPOKEN: dict[CallState, str] = {
 
 
 class Kept(Generic[F]):
-    """Converted entries by identity, each for as long as its entry lives."""
+    """What was made of entries (or exchanges), by identity, each for as long as that lives."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[weakref.ref[Entry], F]] = {}
+        self._kept: dict[int, tuple[weakref.ref[Entry | Exchange], F]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, entry: Entry) -> F | None:
+    def get(self, entry: Entry | Exchange) -> F | None:
         found = self._kept.get(id(entry))
         return found[1] if found is not None and found[0]() is entry else None
 
-    def put(self, entry: Entry, converted: F) -> None:
+    def put(self, entry: Entry | Exchange, converted: F) -> None:
         key = id(entry)
         kept = self._kept
 
-        def forget(dead: weakref.ref[Entry]) -> None:
+        def forget(dead: weakref.ref[Entry | Exchange]) -> None:
             if key in kept and kept[key][0] is dead:
                 del kept[key]
 
@@ -101,8 +101,8 @@ def note(text: str) -> str:
 def file_line(attachment: Attachment) -> str:
     """How a file that is not shown itself is told."""
     line = f"[file: {clean(attachment.path)}"
-    if attachment.mime.startswith("image/") and attachment.size > MAX_IMAGE:
-        return f"{line}, an image of {attachment.size / 1e6:.2f} MB: not shown, the limit is {MAX_IMAGE / 1e6:.2f} MB]"
+    if attachment.mime.startswith("image/") and attachment.size > LARGEST:
+        return f"{line}, an image of {attachment.size / 1e6:.2f} MB: not shown, the limit is {LARGEST / 1e6:.2f} MB]"
     return f"{line}]"
 
 

@@ -28,17 +28,22 @@ from nanobot.providers.vision_models import Sight
 __all__ = [
     "BY_NAME",
     "SPECS",
+    "UNKNOWN_WINDOW",
     "Kind",
     "Selection",
     "Spec",
     "Wire",
     "context_window",
+    "known_window",
     "normal",
     "notes",
     "params",
     "select",
     "sight",
 ]
+
+UNKNOWN_WINDOW = 8192
+"""Tokens that a model is taken to read where neither the configuration nor a row says: small servers read that much."""
 
 
 @attrs.frozen
@@ -116,10 +121,15 @@ def params(config: Config, selection: Selection) -> ModelParams:
     )
 
 
-def context_window(config: Config, selection: Selection) -> int:
-    """Tokens the model can read: as configured, else as known, else 8192."""
+def known_window(config: Config, selection: Selection) -> int | None:
+    """Tokens the model can read: as configured, else as known, else None."""
     own = _own_settings(config, selection).context_window or config.agents.defaults.context_window
-    return own or models.window(selection.model) or 8192
+    return own or models.window(selection.model)
+
+
+def context_window(config: Config, selection: Selection) -> int:
+    """Tokens the model can read, `UNKNOWN_WINDOW` where nobody knows."""
+    return known_window(config, selection) or UNKNOWN_WINDOW
 
 
 def sight(config: Config, selection: Selection) -> Sight:
@@ -128,17 +138,30 @@ def sight(config: Config, selection: Selection) -> Sight:
 
 
 def notes(config: Config, selection: Selection) -> tuple[str, ...]:
-    """What is configured but will not be done, one sentence each, for `status` and `doctor`."""
+    """What is configured but will not be done, and what is only assumed, one sentence each, for `status` and `doctor`."""
+    return (*_effort_notes(config, selection), *_window_notes(config, selection))
+
+
+def _effort_notes(config: Config, selection: Selection) -> Iterator[str]:
     spec, model, effort = selection.spec, selection.model, params(config, selection).effort
     if effort is None or effort == "none":
-        return ()
+        return
     if spec.wire is Wire.ANTHROPIC and models.claude_thinking(model, ModelParams(effort=effort)) == models.ClaudeThinking():
         why = "the model does not think"
     elif spec.wire is Wire.OPENAI and reasoning.unheard(spec, model, effort):
         why = f"{spec.name} takes no effort beside tools for this model"
     else:
-        return ()
-    return (f'reasoningEffort is "{effort}", but nothing is asked of {model}: {why}. Leave it out, or choose another model',)
+        return
+    yield f'reasoningEffort is "{effort}", but nothing is asked of {model}: {why}. Leave it out, or choose another model'
+
+
+def _window_notes(config: Config, selection: Selection) -> Iterator[str]:
+    if known_window(config, selection) is None:
+        model = selection.model or "the first model that the server lists"
+        yield (
+            f"it is not known how much {model} can read, so {UNKNOWN_WINDOW} tokens are assumed, and more once it has read more: "
+            "set agents.defaults.contextWindow"
+        )
 
 
 def _own_settings(config: Config, selection: Selection) -> ModelSettings:

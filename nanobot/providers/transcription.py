@@ -4,7 +4,8 @@ Key and address are those of the configured provider (registry.py), the connecti
 Which service: the one that `transcription.provider` names, never another; where none is named, the first of `SERVICES` that has
 a key. Caps on bytes and seconds come from the configuration, a few messages at a time are sent. The deadline is the caller's.
 
-What was sent to a service and what it answered are written nowhere else: not in a log, not in an error.
+What was sent to a service and what it answered are written nowhere else, but for what it says is wrong, which stands in the
+message, cut short and without our keys.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@
 * In a group, the group's policy says besides which messages are meant for us. None of the policies lets anybody speak.
 * Anybody else is told a code in a private chat, and nothing in a group.
 
+Work that somebody has left behind is done for as long as they may speak (`speaks`). Of them only the id is known then, so that
+the other names of those whom `allowFrom` lets in by one are remembered (pairing.py).
+
 The guide's page `access` has it as a table, which is what the tests check.
 """
 
@@ -69,14 +72,17 @@ class Access:
 
     def judge(self, channel: str, arrived: Arrived, config: ChannelConfig) -> Allowed | Strange | Ignored:
         """Whether a message is taken, and as whose. For a new stranger it writes a file, at most `MOST_OPEN` times in ten
-        minutes and channel; may be called in any thread."""
+        minutes and channel, and in a private chat for who has another name than before; may be called in any thread."""
         who = Principal(channel, arrived.account, arrived.chat, arrived.user)
         owner = self.owns(str(who))
         if channel in OURS:
             return Allowed(attrs.evolve(who, owner=True))
         if not arrived.direct and (why := _not_for_us(arrived, config)):
             return Ignored(why)
-        if owner or _named(arrived, config.allow_from) or (arrived.direct and self._pairing.admits(channel, arrived.user)):
+        if arrived.direct and not owner:
+            self._note_names(who, arrived, config)
+        named = _named(arrived.user, arrived.names, config.allow_from)
+        if owner or named or (arrived.direct and self._pairing.admits(channel, arrived.user)):
             return Allowed(attrs.evolve(who, owner=owner))
         return self._strange(who) if arrived.direct else Ignored("a stranger in a group")
 
@@ -90,6 +96,26 @@ class Access:
             return True
         configured = any(_is_owner(who, entry) for entry in self._gateway.owners)
         return configured or principal in self._pairing.book().owners
+
+    def speaks(self, principal: str, config: ChannelConfig | None) -> bool:
+        """Whether somebody who was let in once still is, be it in private only; `config`: their channel's, None for none."""
+        if self.owns(principal):
+            return True
+        if config is None:
+            return False
+        who, book = Principal.parse(principal), self._pairing.book()
+        names = book.names.get((who.channel, who.user), ())
+        return _named(who.user, names, config.allow_from) or (who.channel, who.user) in book.approved
+
+    def _note_names(self, who: Principal, arrived: Arrived, config: ChannelConfig) -> None:
+        """Of whom a name lets in, or has let in before: names are given up, and then it does so no more."""
+        known = self._pairing.book().names.get((who.channel, who.user))
+        if known == arrived.names or (known is None and not _by_name(arrived, config.allow_from)):
+            return
+        try:
+            self._pairing.note(who.channel, who.user, arrived.names, self._clock())
+        except PairingError as exc:
+            logger.warning("the names of {} cannot be remembered: {}", who, exc)
 
     def _strange(self, who: Principal) -> Strange:
         now = self._clock()
@@ -115,9 +141,14 @@ def _not_for_us(arrived: Arrived, config: ChannelConfig) -> str:
             return ""
 
 
-def _named(arrived: Arrived, allow_from: Sequence[str]) -> bool:
-    """Whether `allowFrom` names the sender. An entry `id|name`, as HKUDS/nanobot writes them, wants both to be theirs."""
-    theirs = {identity for identity in (arrived.user, *arrived.names) if identity}
+def _by_name(arrived: Arrived, allow_from: Sequence[str]) -> bool:
+    """Whether `allowFrom` names the sender, and not by the id alone."""
+    return _named(arrived.user, arrived.names, allow_from) and not _named(arrived.user, (), allow_from)
+
+
+def _named(user: str, names: Sequence[str], allow_from: Sequence[str]) -> bool:
+    """Whether `allowFrom` names somebody. An entry `id|name`, as HKUDS/nanobot writes them, wants both to be theirs."""
+    theirs = {identity for identity in (user, *names) if identity}
     return any(entry == EVERYBODY or theirs.issuperset(entry.split("|")) for entry in allow_from)
 
 

@@ -4,7 +4,8 @@
      "pending": {"ABCD-EFGH": {"channel": "telegram", "sender_id": "42", "created_at": 1.0, "expires_at": 601.0}}}
 
 Beside those it holds `owners` (principals), `answered` (codes that were approved, until they expire, so that approving twice
-is approving once and can still make an owner), and `account` and `chat` of a code. What is not known here is kept.
+is approving once and can still make an owner), `account` and `chat` of a code, and `names`: what else those are called whom
+`allowFrom` lets in by such a name, which lets nobody in by itself. What is not known here is kept.
 
 * A change is made under the lock of `pairing.lock`, on top of what is on disk at that moment, and takes the file's name in
   one step: two processes lose nothing of each other, and a crash leaves the old file or the new one.
@@ -24,7 +25,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -40,12 +41,14 @@ CODE_LIVES_S = 600.0
 """Seconds: long enough to walk over to whom it must be told."""
 MOST_OPEN = 20
 """Open codes of a channel: more than a household needs in ten minutes, and a bound on what strangers can make us write."""
+MOST_NAMED = 1000
+"""People of a channel whose other names are kept; the oldest go."""
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Without the signs that are mistaken for each other; 8 of them are 39 bits."""
 LOCK_PATIENCE_S = 2.0
 """Seconds to wait for another process to end its change, which takes milliseconds."""
 _LOCK_LOOK_S = 0.01
-_TABLES = ("approved", "pending", "answered")
+_TABLES = ("approved", "pending", "answered", "names")
 
 
 class PairingError(NanobotError):
@@ -89,6 +92,8 @@ class Book:
     """Channel and user."""
     owners: frozenset[str] = frozenset()
     """Principals, as `str()` writes them."""
+    names: Mapping[tuple[str, str], tuple[str, ...]] = attrs.field(factory=dict)
+    """Of channel and user."""
 
     def waiting(self, now: float) -> tuple[Request, ...]:
         return tuple(request for request in self.requests if request.expires_at > now)
@@ -186,6 +191,15 @@ class Pairing:
                 if (request.who.channel, request.who.user) == (channel, user):
                     del _table(raw, "answered")[request.code]
 
+    def note(self, channel: str, user: str, names: Sequence[str], now: float) -> None:
+        """Remember what else somebody is called. Raises: PairingUnavailable."""
+        with self._changing(now) as raw:
+            known = _table(_table(raw, "names"), channel)
+            known.pop(user, None)
+            known[user] = [*names]
+            while len(known) > MOST_NAMED:
+                del known[next(iter(known))]
+
     @contextlib.contextmanager
     def _changing(self, now: float) -> Iterator[JsonObject]:
         """What the file holds, to be changed in the block. Nothing is written if it raises or changes nothing."""
@@ -239,12 +253,20 @@ def _parse(data: bytes) -> JsonObject:
 
 
 def _book(raw: JsonObject) -> Book:
-    return Book(tuple(_requests(raw, "pending")), _approved(raw), _owners(raw))
+    return Book(tuple(_requests(raw, "pending")), _approved(raw), _owners(raw), dict(_names(raw)))
 
 
 def _approved(raw: JsonObject) -> frozenset[tuple[str, str]]:
     approved = _table(raw, "approved")
     return frozenset((channel, str(user)) for channel in list(approved) for user in _series(approved, channel))
+
+
+def _names(raw: JsonObject) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
+    """Those that can be read."""
+    for channel, users in _table(raw, "names").items():
+        for user, names in users.items() if isinstance(users, dict) else ():
+            if isinstance(names, list):
+                yield (channel, user), tuple(map(str, names))
 
 
 def _owners(raw: JsonObject) -> frozenset[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -24,6 +24,7 @@ from nanobot.config.schema import Decision, PolicyRule, Who
 from nanobot.messages import Effect
 
 WHO: tuple[Who, ...] = ("owner", "paired", "group", "scheduled")
+BY_STRICTNESS: tuple[Decision, ...] = ("allow", "ask", "deny")
 LETTERS: dict[str, Decision] = {"+": "allow", "?": "ask", "-": "deny"}
 OTHER = {Effect.READS: "(other, reads)", Effect.WRITES: "(other, writes)", Effect.RECORDS: "(other, writes)"}
 
@@ -50,8 +51,12 @@ message:files           + +     + +     - -     + +
 message:elsewhere       + ?     - -     - -     + ?
 web_fetch               + +     + +     + +     + +
 web_search              + +     + +     + +     + +
+search_history          + +     + +     + +     + +
 propose_change          + -     - -     - -     + -
 spawn                   + +     + +     - -     + +
+cron                    + ?     + -     - -     - -
+cron:reads              + +     + +     - -     + +
+cron:elsewhere          + ?     - -     - -     - -
 mcp                     + ?     ? -     ? -     ? -
 mcp:reads               + +     ? -     - -     + +
 (other, reads)          + +     + +     - -     + +
@@ -94,6 +99,10 @@ def decide(case: Case, rules: Sequence[PolicyRule]) -> Decision:
             return rule.decision
     row = TABLE.get(_general(case.row)) or TABLE[OTHER[case.effect]]
     return row[2 * WHO.index(case.who) + case.tainted]
+
+
+def strictest(decisions: Iterable[Decision]) -> Decision:
+    return max(decisions, key=BY_STRICTNESS.index)
 
 
 def offered(tool: str, effect: Effect, who: Who, channel: str, rules: Sequence[PolicyRule]) -> bool:

@@ -34,7 +34,7 @@ from nanobot.session.machine import step
 from nanobot.session.plan import Limits
 from nanobot.session.ports import Adopted, Log, Progress, Services, Waiting
 from nanobot.session.records import Record
-from nanobot.session.state import Idle, Owed, Session, Span, Stopping
+from nanobot.session.state import ErrandKind, Idle, Owed, Session, Span, Stopping
 from nanobot.wire import Json
 
 MOST_IN_LINE = 64
@@ -134,7 +134,7 @@ class Actor:
         """Nothing runs, is queued, or is on its way to the network."""
         turn = self.session.turn
         still = isinstance(self.session.state, Idle) or (turn is not None and turn.suspended)
-        still = still and not any(e.started for e in self.session.errands)
+        still = still and not any(e.started and e.kind is not ErrandKind.MEMORY for e in self.session.errands)
         return still and not self._mail and self._turn is None and (self._unsent or not self._sending) and not self._scopes
 
     # --- its life

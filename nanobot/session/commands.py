@@ -21,6 +21,8 @@ TABLE = {
     "/model": "show the model, or choose one for this session: /model NAME, /model default",
     "/status": "show what this session does and which model it uses",
     "/sessions": "list the sessions",
+    "/memory": "show what is remembered, and since when",
+    "/usage": "show what was used up in tokens, and in money if prices are configured",
     "/approve": "let a call run that waits for the owner's word (owner only): /approve ID",
     "/deny": "do not let it run (owner only): /deny ID",
     "/trust": "take what was read in this conversation for harmless (owner only)",
@@ -55,7 +57,7 @@ def read(text: str, check_model: ModelCheck) -> ev.Command | None:
             return ev.Tell(help_text())
         case "/model" if rest:
             return ev.ChooseModel(None) if rest == "default" else ev.ChooseModel(rest, check_model(rest))
-        case "/model" | "/status" | "/sessions":
+        case "/model" | "/status" | "/sessions" | "/memory" | "/usage":
             return ev.Ask(word.partition("@")[0].lower())
         case "/restart" | "/pairing" as order:
             return ev.Ask(f"{order} {rest}".strip())

@@ -1,8 +1,9 @@
 """What outlives a turn: questions that need I/O, calls that wait for the owner's word, work in the background. Pure.
 
-A question's end is a message to the chat, asked again after a crash. The end of anything else is an input to the session;
-it runs at most once, so after a crash it is reported as unknown, and after a drain as cut. Which call an approval lets run
-stands in the errand, word for word; the word is the owner's, comes as a command, and is good once.
+A question's end is a message to the chat, asked again after a crash. What goes to memory is done again, too, and nothing is
+said of it here. The end of anything else is an input to the session; it runs at most once, so after a crash it is reported
+as unknown, and after a drain as cut. Which call an approval lets run stands in the errand, word for word; the word is the
+owner's, comes as a command, and is good once.
 """
 
 from __future__ import annotations
@@ -21,13 +22,27 @@ from nanobot.session.effects import CancelErrand, Pay, RunErrand
 from nanobot.session.plan import NOTHING, Plan
 from nanobot.session.state import Errand, ErrandKind, Session
 
+AGAIN = (ErrandKind.QUESTION, ErrandKind.MEMORY)
+"""Without effects that could be there twice."""
 Accept = Callable[[Session, Said], Plan]
 """How the state at hand takes an input (machine.py)."""
 
 
 def open_question(event: ev.Commanded, line: str) -> Plan:
-    errand = Errand(ErrandId(f"q:{event.id}"), ErrandKind.QUESTION, line, event.principal, event.id, started=True)
+    id, who = ErrandId(f"q:{event.id}"), event.principal
+    errand = Errand(id, ErrandKind.QUESTION, line, who, event.id, started=True, origin=event.origin)
     return Plan((r.ErrandOpened(errand),), (RunErrand(errand.id),))
+
+
+def remember(session: Session, end: int) -> Plan:
+    """What leaves the prompt before ordinal `end` goes to memory beside the turns, however long that takes."""
+    there = session.exchanges[: max(0, end - session.base)]
+    if not there:
+        return NOTHING
+    who, last = there[-1].principal, MessageId(f"turn:{there[-1].turn}")
+    text = "what has left the conversation goes to memory"
+    errand = Errand(ErrandId(f"memory:{end}"), ErrandKind.MEMORY, text, who, last, arguments=str(end), started=True)
+    return Plan((r.ErrandOpened(errand),), () if session.draining else (RunErrand(errand.id),))
 
 
 def opened(errand: Errand | None) -> Plan:
@@ -54,9 +69,11 @@ def ended(session: Session, event: ev.ErrandEnded, accept: Accept) -> Plan:
     if errand is None:  # stopped meanwhile, and what it left running with it
         return NOTHING if event.goes_on is None else Plan((r.ErrandOpened(event.goes_on),)) + stop_one(event.goes_on)
     closed = Plan(
-        (r.ErrandClosed(errand.id, "ended"), *map(r.Promised, event.promises)),
+        (r.ErrandClosed(errand.id, "ended", event.usage, event.model), *map(r.Promised, event.promises)),
         tuple(map(Pay, event.promises)),
     )
+    if errand.kind is ErrandKind.MEMORY:
+        return closed
     if errand.kind is ErrandKind.QUESTION:
         return closed.then(session, lambda s: queue(s, event.text, event.at, (errand.asked_by,)))
     closed += opened(event.goes_on)
@@ -116,9 +133,9 @@ def reopened(session: Session, event: ev.Opened, accept: Accept) -> Plan:
     """After a start: questions are asked again, what ran is unknown, what waits for the owner goes on waiting."""
     plan = NOTHING
     for errand in session.errands:
-        if errand.kind is ErrandKind.QUESTION and event.resume:
+        if errand.kind in AGAIN and event.resume:
             plan += Plan((), (RunErrand(errand.id),))
-        elif errand.started:
+        elif errand.started and errand.kind is not ErrandKind.MEMORY:
             plan = plan.then(session, lambda s, e=errand: _unknown(s, e, event, accept))  # type: ignore[misc]
     return plan
 
@@ -127,7 +144,9 @@ def cut(session: Session, at: float, accept: Accept) -> Plan:
     """A drain ends what runs beside turns; what it did, the next start tells. A question is asked again."""
     plan = NOTHING
     for errand in session.errands:
-        if errand.started and errand.kind is not ErrandKind.QUESTION:
+        if errand.kind is ErrandKind.MEMORY:
+            plan += Plan((), (CancelErrand(errand.id),))
+        elif errand.started and errand.kind is not ErrandKind.QUESTION:
             text = sentences.ERRAND_CUT[errand.kind].format(errand.title)
             plan += Plan((), (CancelErrand(errand.id),))
             plan = plan.then(session, lambda s, e=errand, t=text: _close(s, e, "cut", t, accept, at=at))  # type: ignore[misc]
@@ -144,11 +163,12 @@ def _unknown(session: Session, errand: Errand, event: ev.Opened, accept: Accept)
 
 def stopped(session: Session, event: ev.Commanded) -> Plan:
     """`/stop` reaches all of them, and says so."""
-    if not session.errands:
+    ending = [errand for errand in session.errands if errand.kind is not ErrandKind.MEMORY]
+    if not ending:
         return NOTHING
-    closed = sum((stop_one(errand) for errand in session.errands), NOTHING)
-    text = f"Stopped: {', '.join(errand.title for errand in session.errands)}."
-    asked = tuple(errand.asked_by for errand in session.errands if answers(errand))
+    closed = sum((stop_one(errand) for errand in ending), NOTHING)
+    text = f"Stopped: {', '.join(errand.title for errand in ending)}."
+    asked = tuple(errand.asked_by for errand in ending if answers(errand))
     return closed.then(session, lambda s: queue(s, text, event.at, (event.id, *asked)))
 
 

@@ -8,8 +8,21 @@ from __future__ import annotations
 
 import attrs
 
-from nanobot.messages import Attachment, Button, CallId, CallState, ErrandId, MessageId, OutboundId, Reply, Said, TurnNumber
-from nanobot.session.state import Errand, Owed
+from nanobot.messages import (
+    Attachment,
+    Button,
+    CallId,
+    CallState,
+    ErrandId,
+    MessageId,
+    Origin,
+    OutboundId,
+    Reply,
+    Said,
+    TurnNumber,
+    Usage,
+)
+from nanobot.session.state import Errand, Owed, StopReason
 
 # --- commands, as commands.py reads them from a message
 
@@ -92,6 +105,7 @@ class Commanded:
     at: float
     command: Command
     owner: bool = False
+    origin: Origin = Origin.DIRECT
 
 
 @attrs.frozen
@@ -174,7 +188,7 @@ class ContextFull:
     keep_from: int
     refused: bool = False
     consolidate: bool = False
-    """Memory may take the span first."""
+    """What leaves goes to memory: before, once a turn and unless the service has refused; else beside it."""
 
 
 @attrs.frozen
@@ -208,8 +222,11 @@ class CallEnded:
 
 @attrs.frozen
 class DeadlinePassed:
+    """Or another bound of the turn, as `why` says."""
+
     turn: TurnNumber
     at: float
+    why: StopReason = StopReason.DEADLINE
 
 
 @attrs.frozen
@@ -317,6 +334,9 @@ class ErrandEnded:
     promises: tuple[Owed, ...] = ()
     goes_on: Errand | None = None
     """What it started and left running."""
+    usage: Usage = Usage()
+    """Of the model calls that no turn has made; `model` made them."""
+    model: str = ""
 
 
 @attrs.frozen
@@ -351,12 +371,16 @@ class Consolidated:
 
     at: float
     cursor: int
+    usage: Usage = Usage()
+    model: str = ""
 
 
 @attrs.frozen
 class ConsolidationFailed:
     at: float
     reason: str
+    usage: Usage = Usage()
+    model: str = ""
 
 
 FromOutside = Received | Commanded | Handed | Woke | Opened | DrainAsked

@@ -95,15 +95,16 @@ def apply(session: Session, record: r.Record) -> Session:  # noqa: PLR0912 one a
         case r.ErrandStarted(errand_id, by):
             return attrs.evolve(session, errands=tuple(_started(e, by) if e.id == errand_id else e for e in session.errands))
         case r.ErrandClosed(errand_id):
-            return attrs.evolve(session, errands=tuple(e for e in session.errands if e.id != errand_id))
+            errands = tuple(e for e in session.errands if e.id != errand_id)
+            return attrs.evolve(session, errands=errands, usage=session.usage + record.usage)
         case r.Promised(owed):
             return attrs.evolve(session, owed=(*session.owed, owed), seen=session.seen.add(MessageId(owed.id), owed.at))
         case r.Paid(owed_id):
             return attrs.evolve(session, owed=tuple(o for o in session.owed if o.id != owed_id))
         case r.ConsolidationStarted(span):
             return attrs.evolve(session, state=Consolidating(span, session.turn))
-        case r.ConsolidationEnded(how):
-            return _consolidation_ended(session, how)
+        case r.ConsolidationEnded(how, usage):
+            return _consolidation_ended(attrs.evolve(session, usage=session.usage + usage), how)
         case r.Restarted(_, crashed):
             return _restarted(session, crashed=crashed)
         case r.Draining():

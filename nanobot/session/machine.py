@@ -14,7 +14,7 @@ same in all of them, stand inbox, outbox (delivery.py), errands (errands.py), wh
 Rules that the shape of the code keeps (the traces are in the tests):
 
 * the line that ends a turn starts the next if anything waits, so nobody waits in an idle session;
-* a message joins a running turn before its next model call, if its principal is the turn's;
+* a message joins a running turn before its next model call, if its principal is the turn's; scheduled work has its own turns;
 * `started` stands in a line before the call has effects; after a crash it becomes `unknown_after_crash`;
 * a command is a message: its id is remembered, and a copy of it does nothing; so is what `message` asks for;
 * events of a turn carry its number, and a late one meets a written case: it does nothing.
@@ -47,7 +47,6 @@ from nanobot.session.state import (
     Session,
     Span,
     Stopping,
-    StopReason,
     Thinking,
     Turn,
 )
@@ -123,8 +122,9 @@ def _turn_event(session: Session, event: ev.TurnEvent, limits: Limits) -> Plan:
         case Stopping() as now:
             return _in_stopping(session, now, event)
         case Consolidating():
-            late = isinstance(event, ev.DeadlinePassed)
-            return preempt().then(session, lambda s: stop_turn(s, StopReason.DEADLINE)) if late else NOTHING
+            if not isinstance(event, ev.DeadlinePassed):
+                return NOTHING
+            return preempt().then(session, lambda s: stop_turn(s, event.why))
         case Idle():
             return NOTHING
         case _ as never:
@@ -139,8 +139,8 @@ def _in_thinking(session: Session, turn: Turn, event: ev.TurnEvent, limits: Limi
             return _model_failed(session, turn, event)
         case ev.ContextFull() if event.step == turn.step:
             return _context_full(session, turn, event)
-        case ev.DeadlinePassed():
-            return stop_turn(session, StopReason.DEADLINE)
+        case ev.DeadlinePassed(why=why):
+            return stop_turn(session, why)
         case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.MessageAsked() | ev.CallEnded() | ev.TurnEmptied():
             return NOTHING
         case _ as never:
@@ -154,8 +154,8 @@ def _in_awaiting(session: Session, turn: Turn, event: ev.TurnEvent) -> Plan:
         case ev.CallEnded():
             settled = _settle(turn, event)
             return settled + errands.opened(event.errand) + _go_on(session, turn, event) if settled.records else NOTHING
-        case ev.DeadlinePassed():
-            return stop_turn(session, StopReason.DEADLINE)
+        case ev.DeadlinePassed(why=why):
+            return stop_turn(session, why)
         case ev.ModelAnswered() | ev.ModelFailed() | ev.ContextFull() | ev.TurnEmptied():
             return NOTHING
         case _ as never:
@@ -239,10 +239,11 @@ def _context_full(session: Session, turn: Turn, event: ev.ContextFull) -> Plan:
     keep_from = min(event.keep_from, session.end)
     if keep_from <= session.base or (event.refused and turn.trimmed):
         return end_turn(session, TurnEnd.FAILED, sentences.TOO_LONG, event.at)
-    if event.consolidate and not turn.consolidated:
+    if event.consolidate and not (turn.consolidated or event.refused):
         span = Span(session.base, keep_from)
         return Plan((r.ConsolidationStarted(span),), (Consolidate(span),))
     moved = Plan((r.CursorMoved(keep_from, "too_long" if event.refused else "jump"),), (CutJournal(),))
+    moved = errands.remember(session, keep_from) + moved if event.consolidate else moved
     return moved.then(session, lambda s: next_step(s, event.at, trimmed=event.refused))
 
 
@@ -293,19 +294,20 @@ def _memory_event(session: Session, event: ev.MemoryEvent) -> Plan:
             if cursor > session.end:
                 raise ImpossibleEvent(f"memory cannot have exchanges up to {cursor}, there are {session.end}")
             moved = Plan((r.CursorMoved(cursor, "memory"),), (CutJournal(),)) if cursor > session.base else NOTHING
-            return moved.then(session, lambda s: _consolidation_over(s, at, "done"))
+            ended = r.ConsolidationEnded("done", event.usage, event.model)
+            return moved.then(session, lambda s: _consolidation_over(s, at, ended))
         case ev.ConsolidationFailed(at):
-            return _consolidation_over(session, at, "failed")
+            return _consolidation_over(session, at, r.ConsolidationEnded("failed", event.usage, event.model))
         case _ as never:
             assert_never(never)
 
 
-def _consolidation_over(session: Session, at: float, how: str) -> Plan:
+def _consolidation_over(session: Session, at: float, ended: r.ConsolidationEnded) -> Plan:
     match session.state:
         case Consolidating(back=None):
-            return Plan((r.ConsolidationEnded(how),)).then(session, lambda s: begin(s, at))
+            return Plan((ended,)).then(session, lambda s: begin(s, at))
         case Consolidating():
-            return Plan((r.ConsolidationEnded(how),)).then(session, lambda s: next_step(s, at))
+            return Plan((ended,)).then(session, lambda s: next_step(s, at))
         case Idle() | Thinking() | AwaitingTool() | Stopping():
             return NOTHING
         case _ as never:

@@ -14,7 +14,14 @@ from nanobot.session.state import AwaitingTool, Consolidating, Idle, Session, St
 from nanobot.session.stops import clear, stop_turn, stop_waiting
 from nanobot.session.turns import accept, preempt
 
-RANKS = (StopReason.DRAIN, StopReason.DEADLINE, StopReason.STOP, StopReason.NEW)
+RANKS = (
+    StopReason.DRAIN,
+    StopReason.DEADLINE,
+    StopReason.RUN_DEADLINE,
+    StopReason.TOKENS,
+    StopReason.STOP,
+    StopReason.NEW,
+)
 """Of two stops of one turn the one further right says what follows."""
 
 

@@ -21,6 +21,7 @@ from nanobot.messages import (
     Said,
     TurnEnd,
     TurnNumber,
+    Usage,
 )
 from nanobot.session.state import Errand, Owed, Span, StopReason
 
@@ -243,6 +244,9 @@ class ErrandClosed:
     id: ErrandId
     how: str
     """`ended`, `denied`, `expired`, `stopped`, `cut` by an end of nanobot, `unknown_after_crash`."""
+    usage: Usage = Usage()
+    """Of model calls that no turn has made; `model` made them."""
+    model: str = ""
 
 
 @attrs.frozen
@@ -264,6 +268,8 @@ class ConsolidationStarted:
 class ConsolidationEnded:
     how: str
     """`done`, `failed`, `preempted`."""
+    usage: Usage = Usage()
+    model: str = ""
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nanobot.messages import Call, CallState, Effect, Entry, Reply
-from nanobot.session.state import Errand, ErrandKind
+from nanobot.session.state import Errand, ErrandKind, StopReason
 
 NOTHING_TO_STOP = "There is nothing to stop."
 NEW_CONVERSATION = "New session started."
@@ -19,6 +19,11 @@ APPROVE_LATER = "nanobot is stopping just now. Say that again when it is back; t
 NO_SUCH_REQUEST = "No call with that id waits for an answer."
 TRUSTED = "What was read in this conversation so far counts as harmless from now on."
 DEADLINE = "This took longer than a turn may take (agents.defaults.deadlines.turn), so I stopped it."
+OVER_BOUNDS = {
+    StopReason.DEADLINE: DEADLINE,
+    StopReason.RUN_DEADLINE: "This scheduled run took longer than it may (gateway.cron.deadlineS), so I stopped it.",
+    StopReason.TOKENS: "This scheduled run used more tokens than it may (gateway.cron.tokens), so I stopped it.",
+}
 CRASHED_TWICE = "nanobot failed or was restarted twice while it worked on this, so I stopped trying. Send it again to retry."
 NOT_RESUMED = "nanobot was restarted too often in a short time, so I did not go on with this by myself. Send it again to retry."
 TOO_LONG = (

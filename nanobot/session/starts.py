@@ -16,7 +16,7 @@ from nanobot.messages import Call, CallState, Effect, Said, TurnEnd, TurnNumber
 from nanobot.session import delivery, errands, sentences
 from nanobot.session import events as ev
 from nanobot.session import records as r
-from nanobot.session.effects import Pay, RunCalls
+from nanobot.session.effects import Pay, RunCalls, RunErrand
 from nanobot.session.fold import apply_all
 from nanobot.session.plan import NOTHING, Plan
 from nanobot.session.state import AwaitingTool, Consolidating, DeadLetter, Idle, Session, Stopping, StopReason, Thinking, Turn
@@ -34,6 +34,8 @@ def opened(session: Session, event: ev.Opened) -> Plan:
     beside = Plan((), tuple(Pay(owed) for owed in session.owed))
     plan = (restarted + beside).then(session, lambda s: _resume(s, event))
     plan = plan.then(session, lambda s: errands.reopened(s, event, accept))
+    if not event.resume:
+        plan = Plan(plan.records, tuple(effect for effect in plan.effects if not isinstance(effect, RunErrand)))
     return plan.then(session, lambda s: delivery.reopened(s, event.at, keyed=event.keyed)) if session.outbox else plan
 
 

@@ -125,6 +125,11 @@ class Turn:
     """What its calls have said to the chat, but for what could not be delivered."""
 
     @property
+    def scheduled(self) -> bool:
+        """It is scheduled work."""
+        return any(isinstance(entry, Said) and entry.origin is Origin.JOB for entry in self.entries)
+
+    @property
     def answers(self) -> tuple[Outbound, ...]:
         """Of what it has told, that which answers all its inputs."""
         return tuple(out for out in self.told if {*self.inputs} <= {out.reply_to, *out.also_answers})
@@ -159,6 +164,10 @@ class StopReason(enum.StrEnum):
     STOP = "stop"
     NEW = "new"
     DEADLINE = "deadline"
+    RUN_DEADLINE = "run_deadline"
+    """Of scheduled work, which has its own."""
+    TOKENS = "tokens"
+    """Scheduled work has used up what it may."""
     DRAIN = "drain"
 
 
@@ -272,6 +281,8 @@ class ErrandKind(enum.StrEnum):
     """A call that waits for the owner's word; never run again after a crash."""
     BACKGROUND = "background"
     """A subagent or process that outlives its turn; never run again after a crash."""
+    MEMORY = "memory"
+    """What has left the prompt goes to memory; done anew after a crash, and no stop ends it."""
 
 
 TITLE_CHARS = 80

@@ -51,8 +51,8 @@ def emptied(session: Session, now: Stopping, at: float) -> Plan:
     match now.why:
         case StopReason.DRAIN:
             return cut + Plan((r.Suspended(turn.number),))
-        case StopReason.DEADLINE:
-            return end_turn(session, TurnEnd.DEADLINE, sentences.DEADLINE, at)
+        case StopReason.DEADLINE | StopReason.RUN_DEADLINE | StopReason.TOKENS:
+            return end_turn(session, TurnEnd.DEADLINE, sentences.OVER_BOUNDS[now.why], at)
         case StopReason.STOP:
             return cut.then(session, lambda s: _report(s, now, at))
         case StopReason.NEW:
@@ -69,7 +69,7 @@ def _report(session: Session, now: Stopping, at: float) -> Plan:
 
 def clear(session: Session, at: float, answers: tuple[MessageId, ...]) -> Plan:
     """Begin a new conversation, and say so."""
-    cleared = Plan((r.Cleared(at),), (CutJournal(),))
+    cleared = errands.remember(session, session.end) + Plan((r.Cleared(at),), (CutJournal(),))
     return cleared.then(session, lambda s: queue(s, sentences.NEW_CONVERSATION, at, answers))
 
 

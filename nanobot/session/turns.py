@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from nanobot.messages import CallState, Effect, MessageId, Note, Reply, Said, TurnEnd
+from nanobot.messages import CallState, Effect, MessageId, Note, Origin, Reply, Said, TurnEnd
 from nanobot.session import records as r
 from nanobot.session import sentences
 from nanobot.session.delivery import queue
@@ -39,12 +39,14 @@ def accept(session: Session, said: Said) -> Plan:
 
 
 def begin(session: Session, at: float) -> Plan:
-    """Start a turn with the first waiting message and those of the same principal right behind it."""
+    """Start a turn: with what people say, the first that waits and those of the same principal right behind it; else with
+    scheduled work, one piece alone."""
     if not session.inbox or session.draining:
         return NOTHING
-    principal = session.inbox[0].principal
-    others = [i for i, said in enumerate(session.inbox) if said.principal != principal]
-    taken = session.inbox[: min(others, default=len(session.inbox))]
+    people = tuple(said for said in session.inbox if said.origin is not Origin.JOB)
+    principal = (people or session.inbox)[0].principal
+    others = [i for i, said in enumerate(people) if said.principal != principal]
+    taken = people[: min(others, default=len(people))] or session.inbox[:1]
     record = r.TurnStarted(session.next_turn, principal, tuple(said.id for said in taken), at)
     return Plan((record,), (CallModel(session.next_turn, 1),))
 
@@ -60,9 +62,11 @@ def next_step(
     lengths: int | None = None,
     trimmed: bool = False,
 ) -> Plan:
-    """Make the turn's next model call, with what its principal has said meanwhile."""
+    """Make the turn's next model call, with what its principal has said meanwhile. Scheduled work joins nothing, nor does it
+    let anything join: its rights are others."""
     turn = current(session)
-    joining = tuple(said.id for said in session.inbox if said.principal == turn.principal)
+    people = () if turn.scheduled else (said for said in session.inbox if said.origin is not Origin.JOB)
+    joining = tuple(said.id for said in people if said.principal == turn.principal)
     joined = (r.Joined(turn.number, joining),) if joining else ()
     begun = r.StepBegun(
         turn.number,

@@ -26,6 +26,8 @@ from nanobot.tools.schema import Arg
 
 LARGEST_FILE = 100 * 1024 * 1024
 """Bytes; counting the lines of more takes longer than a turn should wait."""
+LARGEST_WIDE = 16 * 1024 * 1024
+"""Bytes of UTF-16, which is taken apart in memory: ten times as much, where lines are short."""
 PAGE_FACTOR = 4
 """A page of a file may be this much longer than other results: it was asked for, line by line."""
 PDF_PAGES = 20
@@ -132,7 +134,10 @@ def _content(file: BinaryIO, params: ReadFile, page_chars: int) -> str | Picture
         raise ToolError(f"{params.path} is no PDF: leave pages out, and choose lines with offset and limit")
     if size > LARGEST_FILE:
         raise ToolError(f"{params.path} has {size:,} bytes, too many to read here. Use exec with head, tail, sed or grep")
-    return _rendered(read_page(file, params.offset, params.limit, page_chars, _encoding(start, params.path)), params.path)
+    encoding = _encoding(start, params.path)
+    if encoding != "utf-8" and size > LARGEST_WIDE:
+        raise ToolError(f"{params.path} has {size:,} bytes of UTF-16, too many to read here. Use exec with iconv, then read that")
+    return _rendered(read_page(file, params.offset, params.limit, page_chars, encoding), params.path)
 
 
 def _encoding(start: bytes, path: str) -> str:

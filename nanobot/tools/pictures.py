@@ -12,11 +12,10 @@ import attrs
 
 from nanobot.errors import ToolError
 from nanobot.messages import Attachment
-from nanobot.pictures import LARGEST, LONGEST_SIDE, header_of
+from nanobot.pictures import LARGEST, LONGEST_SIDE, MIMES, header_of
 from nanobot.tools.port import ToolTurn
 from nanobot.tools.results import new_file, write_private
 
-TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WebP": "image/webp"}
 SMALLER = "Make a smaller copy with exec and read that"
 
 
@@ -30,7 +29,7 @@ class Picture:
 
 def type_of(start: bytes) -> str | None:
     """The media type by the first bytes, None where they are of no image that models see."""
-    return TYPES.get(header_of(start).kind)
+    return MIMES.get(header_of(start).kind)
 
 
 def picture(data: bytes, mime: str, name: str) -> Picture:

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
+from nanobot.config.schema import CatchUp
 from nanobot.messages import Attachment, Button, CallId, Effect, Principal, SessionKey
 from nanobot.processes.running import OwnProcesses
 
@@ -83,6 +84,74 @@ class Spawn(Protocol):
         ...
 
 
+@attrs.frozen
+class JobWish:
+    """What a job is to be. None: as it is, or for a new one as usual. Of `when`, `every_s`, `cron` and `at` one says when."""
+
+    message: str | None = None
+    name: str | None = None
+    when: str | None = None
+    """In human words."""
+    every_s: int | None = None
+    cron: str | None = None
+    at: str | None = None
+    zone: str | None = None
+    to: SessionKey | None = None
+    """The chat in which it runs and answers; None: the one at hand."""
+    catch_up: CatchUp | None = None
+
+
+@attrs.frozen
+class JobSeen:
+    """A job that is there, as policy and the person who is asked have to know it."""
+
+    title: str
+    chat: str
+    """Key of the session that it answers in; empty if it answers nowhere."""
+
+
+class Schedules(Protocol):
+    """The way to scheduled work, in the name of who gave the order. Each raises ToolError. `job`: its id, or its name."""
+
+    def about(self, job: str) -> JobSeen:
+        """Blocks."""
+        ...
+
+    async def look(self) -> Result: ...
+
+    async def add(self, wish: JobWish) -> Result: ...
+
+    async def update(self, job: str, wish: JobWish) -> Result: ...
+
+    async def remove(self, job: str) -> Result: ...
+
+    async def switch(self, job: str, *, on: bool) -> Result: ...
+
+    async def run_now(self, job: str) -> Result: ...
+
+
+@attrs.frozen
+class Sought:
+    """What is looked for in what was said before. None: anything. Times are in human words."""
+
+    words: str
+    since: str | None
+    until: str | None
+    chat: SessionKey | None
+    role: str | None
+    most: int
+
+
+class Recall(Protocol):
+    """The way to what was said before, as far as who gave the order may know of it. Each raises ToolError."""
+
+    async def search(self, sought: Sought) -> Result: ...
+
+    async def read(self, id: str) -> Result:
+        """One result of a search, whole."""
+        ...
+
+
 class TaintLedger(Protocol):
     """Remembers which files hold text of strangers (security/ledger.py). It blocks; paths are resolved."""
 
@@ -122,6 +191,8 @@ class ToolTurn:
     """Folder of ours for files that are sent from this session (0700), inside the data directory."""
     post: Post | None = None
     spawn: Spawn | None = None
+    schedule: Schedules | None = None
+    recall: Recall | None = None
     restrict: bool = True
     """Keep file tools inside the workspace."""
     tainted: bool = False

@@ -26,6 +26,7 @@ from nanobot.providers.port import ToolSpec
 from nanobot.security.egress import Egress
 from nanobot.skills.propose import PROPOSE_TOOL
 from nanobot.tools.background import KILL_PROCESS, LIST_PROCESSES, WRITE_STDIN
+from nanobot.tools.cron import CRON_TOOL
 from nanobot.tools.documents import Converter
 from nanobot.tools.edit import EDIT_TOOL
 from nanobot.tools.files import WRITE_TOOL, read_tool
@@ -36,6 +37,7 @@ from nanobot.tools.port import Intent, Result, Tool, ToolTurn
 from nanobot.tools.results import capped
 from nanobot.tools.schema import parse, schema_of
 from nanobot.tools.search import FIND_TOOL, LIST_TOOL
+from nanobot.tools.search_history import SEARCH_HISTORY_TOOL
 from nanobot.tools.shell import exec_tool
 from nanobot.tools.spawn import spawn_tool
 from nanobot.tools.web import web_fetch_tool
@@ -91,7 +93,9 @@ class Tools:
         return name in self._tools
 
     def intent(self, name: str, arguments: str, turn: ToolTurn) -> Intent:
-        """What a call of a known tool would do. May block. Raises: ToolError."""
+        """What a call would do. May block. Raises: ToolError, also where the tool has gone since it was asked for."""
+        if name not in self._tools:
+            raise ToolError(f"not run: there is no tool {name} any more: it was turned off, or its server is gone or given up")
         return self._tools[name].intent(arguments, turn)
 
     def effect_of(self, name: str) -> Effect:
@@ -159,5 +163,10 @@ def build_tools(
     if config.tools.web.enable and egress is not None:
         tools += [bound(web_fetch_tool(egress, converter, cap))]
         tools += [bound(web_search_tool(config.tools, egress, converter, environ))]
-    tools += [bound(MESSAGE_TOOL), bound(spawn_tool(config.agents.defaults.deadlines.subagent))]
+    tools += [
+        bound(SEARCH_HISTORY_TOOL),
+        bound(MESSAGE_TOOL),
+        bound(spawn_tool(config.agents.defaults.deadlines.subagent)),
+        bound(CRON_TOOL),
+    ]
     return Tools(tools, cap)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanobot.agent.context import BYTES_A_TOKEN, FIXED_SHARE, Budget, SystemPrompt, entries, keep_from, runtime_block
+from nanobot.agent.context import Budget, SystemPrompt, entries, history_room, keep_from, runtime_block
+from nanobot.agent.scales import Room
 from nanobot.messages import Call, CallId, Exchange, MessageId, Note, Reply, Said, TurnEnd, TurnNumber
 
 
@@ -20,40 +20,44 @@ def exchange(number: int, size: int, *, undone: bool = False, answer: str = "") 
 
 
 exchanges = st.lists(st.integers(1, 400), max_size=40).map(lambda sizes: tuple(exchange(n, s) for n, s in enumerate(sizes)))
-budgets = st.builds(Budget, st.integers(4, 60), st.floats(10, 4000), st.integers(0, 2000))
+budgets = st.builds(Budget, st.floats(10, 4000), st.integers(4, 60))
+
+
+def sizes(history: tuple[Exchange, ...]) -> list[float]:
+    return [one.bytes / 4 for one in history]
 
 
 @given(exchanges, budgets)
 def test_what_is_kept_fits_in_half_and_what_fits_is_left_alone(history: tuple[Exchange, ...], budget: Budget) -> None:
-    leaving = keep_from(history, (), budget)
-    room = budget.tokens * BYTES_A_TOKEN
-    room -= min(budget.fixed, room * FIXED_SHARE)
-    fits = sum(e.bytes for e in history) <= room and sum(e.messages for e in history) <= budget.messages
+    leaving = keep_from(history, sizes(history), budget)
+    fits = sum(sizes(history)) <= budget.tokens and sum(e.messages for e in history) <= budget.messages
     assert (leaving == 0) == fits or not history
     if leaving:
         kept = history[leaving:]
-        assert sum(e.bytes for e in kept) <= room / 2
+        assert sum(sizes(kept)) <= budget.tokens / 2
         assert sum(e.messages for e in kept) <= budget.messages / 2
 
 
 @given(exchanges.filter(bool), budgets)
 def test_a_refused_prompt_loses_half_whatever_we_think_of_its_size(history: tuple[Exchange, ...], budget: Budget) -> None:
-    leaving = keep_from(history, (), budget, refused=True)
-    assert sum(e.bytes for e in history[leaving:]) <= sum(e.bytes for e in history) / 2
+    leaving = keep_from(history, sizes(history), budget, refused=True)
+    assert sum(sizes(history[leaving:])) <= sum(sizes(history)) / 2
 
 
-def test_tools_that_fill_a_small_window_do_not_cost_the_whole_conversation() -> None:
-    history = (exchange(1, 100), exchange(2, 100))
-    assert keep_from(history, (), Budget(100, 1000, 50_000)) == 0
+@pytest.mark.parametrize(
+    ("room", "left"), [(Room(8192, 6000), 1000), (Room(8192, 6000, guessed=True), 2400), (Room(128_000, 100_000), 95_000)]
+)
+def test_what_stands_beside_history_takes_its_room_but_not_on_a_guess(room: Room, left: float) -> None:
+    assert history_room(room, request=7000, history=2000) == left
 
 
 def test_history_leaves_in_jumps() -> None:
     """Message by message would change the prefix with every turn, and no cache would ever be used."""
-    budget, jumps = Budget(20, 1e9, 0), []
+    budget, jumps = Budget(1e9, 20), []
     history: tuple[Exchange, ...] = ()
     for number in range(60):
         history = (*history, exchange(number, 10))
-        if leaving := keep_from(history, (), budget):
+        if leaving := keep_from(history, sizes(history), budget):
             history = history[leaving:]
             jumps.append(number)
     assert [after - before for before, after in pairwise(jumps)] == [6] * (len(jumps) - 1)
@@ -80,24 +84,6 @@ def test_the_system_prompt_changes_only_with_its_files(tmp_path: Path) -> None:
     assert prompt.text().startswith(bare)
     assert prompt.text() is prompt.text()
     assert prompt.text().index("Be brief.") < prompt.text().index("The user likes tea.")
-
-
-def test_a_bootstrap_file_that_is_too_long_is_cut_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "USER.md").write_text("ü" * 70_000)
-    assert "(USER.md goes on; read it with read_file)" in SystemPrompt(tmp_path).text()
-
-
-def test_a_bootstrap_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "AGENTS.md").mkdir()
-    assert "## AGENTS.md" not in SystemPrompt(tmp_path).text()
-
-
-def test_a_bootstrap_file_that_is_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "AGENTS.md")
-    reading = threading.Thread(target=SystemPrompt(tmp_path).text, daemon=True)
-    reading.start()
-    reading.join(5)
-    assert not reading.is_alive()
 
 
 def test_the_runtime_block_says_when_where_and_who() -> None:

@@ -15,6 +15,7 @@ from nanobot.messages import CallId, CallState, Inbound, MessageId, Reply
 from nanobot.session.state import AwaitingTool
 from tests.fakes.llm import Asked
 from tests.fakes.llm_wire import WRONG_KEY, Answer, Scripted, ToolCall
+from tests.fakes.processes import until_gone, until_some, with_tag
 from tests.fakes.talk import KEY, ME, Talk, talking
 
 SUBAGENT = "You are a subagent"
@@ -112,6 +113,49 @@ async def test_stop_ends_it_in_mid_stream(tmp_path: Path, wait: bool) -> None:
         assert trio.current_time() - began < 3
         assert talk.session.errands == ()
         assert (await talk.say("and now?")).text == "fine"
+
+
+async def test_what_it_puts_into_the_background_is_its_own_and_ends_with_it(tmp_path: Path) -> None:
+    tag = f"NANOBOT_TEST={tmp_path}"
+    begin = ToolCall("exec", {"command": f"{tag} sleep 60 & wait", "yield_time": 0.1})
+    short = ToolCall("exec", {"command": "echo all green; sleep 0.5", "yield_time": 0.1})
+    look, listed = ToolCall("exec", {"command": "sleep 1.5"}), ToolCall("list_processes", {})
+    main = [Answer("", calls=(spawn("serve"),)), Answer("ok")]
+    steps: list[Scripted] = [*[Answer("", calls=(call,)) for call in (begin, short, look, listed)], Answer("served")]
+    async with talking(tmp_path, roles(main, steps)) as talk:
+        talk.house.mind._guard._bench._processes.claim_s = 0.5
+        assert (await talk.say("go")).text == "ok"
+        before_last, last = of_subagents(talk)[-2:]
+        assert "all green" in "\n".join(before_last.texts), "an end is told to it, not to the chat"
+        assert "sleep 60 & wait`, runs" in last.results[-1], "it is not ended for being nobody's"
+        assert list(outcomes(talk)) == [("spawn", CallState.DONE, "served")]
+        assert with_tag(tag) == []
+    assert len(talk.replies) == 1
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_stop_ends_what_three_of_them_have_begun(tmp_path: Path, wait: bool) -> None:
+    tag = f"NANOBOT_TEST={tmp_path}"
+    calls = (
+        ToolCall("exec", {"command": f"{tag} sleep 60 & wait", "yield_time": 0.1}),
+        ToolCall("exec", {"command": f"{tag} setsid sleep 60"}),
+    )
+    main = [Answer("", calls=tuple(spawn(f"task {n}", wait=wait) for n in range(3))), *[Answer("fine")] * 3]
+    async with talking(tmp_path, roles(main, lambda _asked: Answer("", calls=calls))) as talk:
+        await talk.tell("go")
+        await until_some(tag, 2 if wait else 6)
+        began = trio.current_time()
+        await talk.say("/stop")
+        assert await until_gone(tag, within=1.0) < 1.0
+        assert trio.current_time() - began < 1.5
+        assert talk.session.errands == ()
+
+
+async def test_a_new_conversation_ends_it_and_says_so(tmp_path: Path) -> None:
+    main = [Answer("", calls=(spawn("look", wait=False),)), *[Answer("fine")] * 2]
+    async with talking(tmp_path, roles(main, lambda _asked: Answer("x", stall="middle"))) as talk:
+        await talk.say("go")
+        assert (await talk.say("/new")).text == "Stopped: subagent: look."
 
 
 async def test_what_it_reads_of_strangers_taints_what_it_says(tmp_path: Path) -> None:

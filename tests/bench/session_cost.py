@@ -101,7 +101,7 @@ def write_conversation(root: Path, turns: int) -> None:
             records = step(session, event).records
             session = apply_all(session, records)
             journal.append(encode(records), owes=owes(session), at=at, snapshot_after=partial(encode_session, session))
-        leaving = keep_from(session.exchanges, (), Budget(100, 1e9, 0))
+        leaving = keep_from(session.exchanges, [0.0] * len(session.exchanges), Budget(1e9, 100))
         if leaving or journal.oversize:
             session = Session(
                 KEY,

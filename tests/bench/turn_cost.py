@@ -83,6 +83,7 @@ async def turns(name: str, base: str, folder: Path) -> AsyncIterator[Callable[[s
     file.parent.mkdir()
     defaults = {"provider": name, "model": "m", "memoryWindow": WINDOW, "workspace": str(file.parent / "ws")}
     config = {"configVersion": 1, "agents": {"defaults": defaults}, "providers": {name: {"apiKey": "k", "apiBase": base}}}
+    config["memory"] = {"consolidate": False}
     file.write_text(json.dumps(config))
     done: list[trio.Event] = [trio.Event()]
     latest: list[Session] = []

@@ -301,7 +301,17 @@ async def test_answers_can_be_switched_off(tmp_path: Path) -> None:
         await at.start(auto_reply_enabled=False)
         await taken(at.kit, 1)
         assert isinstance(await answer(at.kit), ev.SendRefused)
+        without_id = await out(at, reply_to=MessageId("#0123456789abcdef"))
+        assert isinstance(without_id, ev.SendRefused), "of a mail that had no Message-ID"
         assert isinstance(await out(at), ev.PartDelivered)
+
+
+async def test_what_a_job_says_is_no_answer_to_a_mail(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await at.start(auto_reply_enabled=False)
+        assert isinstance(await out(at, reply_to=MessageId("job:3fa92c1b:1790000000000")), ev.PartDelivered)
+        sent = read(at.smtp.taken[0].raw)
+        assert (sent["Subject"], sent["In-Reply-To"]) == ("A message from your assistant", None)
 
 
 async def test_an_answer_whose_thread_was_forgotten_still_answers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -22,7 +22,10 @@ from nanobot.cli.doctor import gather
 from nanobot.cli.findings import Facts, Finding, Verdict, bad, ok, warn
 from nanobot.cli.findings import isolation as really
 from nanobot.journal import names
+from nanobot.memory.store import MemoryStore
 from nanobot.processes.sandbox import Isolation
+from nanobot.scheduler.jobs import JobId, Outcome, Run, Slot
+from nanobot.scheduler.runs import Runs
 from nanobot.supervise.status import Node
 from tests.cli.command import CommandLine
 from tests.fakes.gateway import STARTED, FakeGateway, listening, tree
@@ -154,6 +157,30 @@ def with_keys(mode: int, **parts: object) -> Callable[[Path], None]:
     return write
 
 
+def a_link_for_memory(data: Path) -> None:
+    a_long_memory(data)
+    memory = data / "workspace" / "memory"
+    memory.joinpath("MEMORY.md").unlink()
+    memory.joinpath("MEMORY.md").symlink_to("/etc/hosts")
+
+
+def a_long_memory(data: Path) -> None:
+    in_file("workspace/memory/MEMORY.md", "x" * 70 * 1024)(data)
+    with closing(MemoryStore(data / "memory.db", data / "workspace")) as store:
+        store.look()
+
+
+def jobs(*rows: dict[str, object]) -> Callable[[Path], None]:
+    job = {"id": "11111111", "schedule": {"kind": "every", "everyMs": 60_000}, "payload": {"message": "x"}}
+    return in_file("cron/jobs.json", json.dumps({"jobs": [{**job, **row} for row in rows]}))
+
+
+def a_run_that_failed(data: Path) -> None:
+    jobs({})(data)
+    with closing(Runs(data / "cron" / "runs.db")) as runs:
+        runs.commit([Run(JobId("11111111"), Slot(1), Outcome.FAILED, 1, error="no key")], {})
+
+
 WITH_KEY = changed(providers={"openai": {"apiKey": "sk-abcdefghijklmnopqrstuv"}})
 
 BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
@@ -187,6 +214,16 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
         Verdict.WARN,
         "'*' fits no",
     ),
+    ("no store", in_file("memory.db", "no database" * 100), "memory", Verdict.BAD, "cannot be used: file is not a database"),
+    ("no memory", a_link_for_memory, "memory", Verdict.WARN, "memory/MEMORY.md is a link out of the workspace"),
+    ("long", a_long_memory, "memory", Verdict.WARN, "memory/MEMORY.md is 70 KiB long: prompts take 64 KiB"),
+    ("no jobs", in_file("cron/jobs.json", "{oops"), "cron", Verdict.BAD, "is damaged"),
+    ("jobs aside", in_file("cron/jobs.json.corrupt-1", ""), "cron", Verdict.WARN, "take from it what is missing"),
+    ("no job", jobs({}, {"id": "2", "schedule": {}}), "cron", Verdict.WARN, "entry 2 is left out"),
+    ("over", jobs({"schedule": {"kind": "at", "atMs": 1}}), "cron", Verdict.WARN, "11111111 is never due again"),
+    ("over and off", jobs({"schedule": {"kind": "at", "atMs": 1}, "enabled": False}), "cron", Verdict.OK, "0 on, 1 off"),
+    ("not told", jobs({"payload": {"message": "x", "sessionKey": "telegram:1"}}), "cron", Verdict.WARN, "which is not enabled"),
+    ("failed", a_run_that_failed, "cron", Verdict.WARN, "11111111: its last run ended so: failed no key"),
     ("groups", web(groupPolicy="open"), "groups", Verdict.WARN, "channels.web.groupPolicy is open"),
     ("approvals", tools(approvals={"expireS": 8 * 86400}), "approvals", Verdict.WARN, "8 days"),
     ("network", tools(exec={"network": True}), "command network", Verdict.WARN, "tools.exec.network"),
@@ -226,7 +263,8 @@ BREAK_FILES: list[tuple[str, Callable[[Path], None], str, Verdict, str]] = [
 ]
 HIDDEN = {
     *("workspace", "model", "owners", "sandbox", "address", "open to all", "allowed hosts", "groups", "policy", "approvals"),
-    *("command network", "file tools", "inner networks", "web search", "mcp", "skills", "telegram", "email", "whatsapp"),
+    *("command network", "file tools", "inner networks", "web search", "mcp", "skills", "memory", "cron"),
+    *("telegram", "email", "whatsapp"),
 }
 """What is not looked at while the configuration does not load."""
 

@@ -16,6 +16,8 @@ from nanobot.archive.reading import Reader
 from nanobot.errors import NanobotError
 from nanobot.journal import names
 from nanobot.journal.journal import Journals
+from nanobot.memory.index import Index, Query
+from nanobot.memory.sources import Sources
 from nanobot.messages import CallState, SessionKey
 from nanobot.session import events as ev
 from tests.cli.command import CommandLine
@@ -250,6 +252,8 @@ def test_delete_leaves_nothing_of_the_conversation_but_its_ids(nanobot: CommandL
     results = nanobot.home / ".nanobot" / "results" / names.encode(KEY)
     results.mkdir(parents=True)
     (results / "read.txt").write_text("file0")
+    data = nanobot.home / ".nanobot"
+    assert Index(data / "search.db", Sources(data / "journals", data / "workspace")).search(Query("twenty")).hits
     assert nanobot("sessions", "delete", "cli:direct", typed="yes\n").out == "Deleted cli:direct.\n"
     left = b"".join(files(nanobot.home).values())
     assert not any(word in left for word in (b"good morning", b"file0", b"list_dir", b"twenty"))

@@ -6,7 +6,7 @@ import attrs
 from hypothesis import strategies as st
 
 from nanobot.config.foreign import PROVIDERS
-from nanobot.config.schema import CONFIG_VERSION, Config, ProviderConfig, Secret
+from nanobot.config.schema import CONFIG_VERSION, CapConfig, Config, ProviderConfig, Secret
 from nanobot.config.tree import Anything, Choice, Key, Leaf, Section, Series, Shape, Table, keys_of
 
 texts = st.text(max_size=12).filter(lambda text: "${" not in text)
@@ -28,9 +28,12 @@ def configs() -> st.SearchStrategy[Config]:
 CHECKED = {
     "networks": st.just(("127.0.0.0/8",)),
     "ssrf_whitelist": st.lists(st.sampled_from(["10.0.0.0/8", "fd12::/16", "127.0.0.1"]), max_size=2).map(tuple),
+    "timezone": st.sampled_from(["", "UTC", "Europe/Berlin"]),
+    "quiet": st.sampled_from(["", "22:00-07:00"]),
+    "caps": st.sampled_from([(), (CapConfig("everything", tokens=5), CapConfig("principal", "telegram:*", "month", 0))]),
     "proxy": st.sampled_from(["", "http://proxy:3128", "socks5://me:word@10.0.0.1"]).map(Secret),
 }
-"""Keys that not any text will do for (config/addresses.py)."""
+"""Keys that not any text will do for (config/addresses.py, config/limits.py)."""
 
 
 def _values(key: Key) -> st.SearchStrategy[object]:

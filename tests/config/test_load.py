@@ -13,8 +13,15 @@ from nanobot.errors import ConfigError
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"xyzzy": {}},
-        "xyzzy: unknown key; known here: configVersion, agents, providers, tools, channels, transcription, gateway, retention",
+        "xyzzy: unknown key; known here: configVersion, agents, providers, tools, channels, transcription, gateway, memory, "
+        "usage, retention",
     ),
+    (
+        {"agents": {"defaults": {"timezone": "Berlin"}}},
+        "agents.defaults.timezone: there is no time zone 'Berlin'; did you mean Europe/Berlin?",
+    ),
+    ({"gateway": {"heartbeat": {"quiet": "night"}}}, "gateway.heartbeat.quiet: expected hours such as 22:00-07:00"),
+    ({"usage": {"caps": [{"of": "everything"}]}}, "usage.caps[0]: expected tokens or money, the limit"),
     ({"model": "x"}, "model: unknown key; did you mean agents.defaults.model?"),
     ({"agents": []}, "agents: expected an object, got a list"),
     ({"agents": {"defaults": {"temprature": 1}}}, "agents.defaults.temprature: unknown key; did you mean temperature?"),

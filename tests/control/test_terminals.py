@@ -34,6 +34,7 @@ from nanobot.messages import (
     TurnEnd,
     TurnNumber,
 )
+from nanobot.session import events as ev
 from nanobot.session.ports import Adopted, Progress, Shown, Waiting, Working
 from nanobot.session.state import Pending, Session, Thinking, Turn
 from nanobot.wire import Json, JsonObject
@@ -134,6 +135,16 @@ async def test_what_a_terminal_says_is_acknowledged_and_joins_once(tmp_path: Pat
         await end.send(sent(await end.told("send")))
         session = await place.until("empty")
         assert len(session.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "why"), [("cli:default:other", NOBODY), ("telgram:default:7", f"no network is called telgram, and {NOBODY}")]
+)
+async def test_what_nobody_is_there_for_waits_and_says_so(key: str, why: str, tmp_path: Path) -> None:
+    async with house_with(tmp_path, echo) as place:
+        end = await place.terminals.send(Session(key), Pending(Outbound(OutboundId("o"), "hi", 0.0)), 0)
+    assert isinstance(end, ev.ChannelDown)
+    assert end.error == why
 
 
 async def test_a_reply_is_delivered_when_a_terminal_has_printed_it_and_waits_for_one_that_does(tmp_path: Path) -> None:

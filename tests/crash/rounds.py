@@ -107,6 +107,7 @@ def settle(folder: Path, wire: str, base: str) -> None:
     (workspace / "notes.txt").write_text("one\ntwo\nthree\n")
     config = {
         "configVersion": 1,
+        "memory": {"consolidate": False},
         "agents": {"defaults": {"workspace": str(workspace), "provider": wire, "model": "m"}},
         "providers": {wire: {"apiKey": "k", "apiBase": base}},
     }

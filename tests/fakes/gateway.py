@@ -75,6 +75,13 @@ class FakeGateway:
         await self._note(f"drop {' '.join(ids)}")
         return len(ids)
 
+    def jobs_changed(self) -> None:
+        self.asked.append("jobs_changed")
+
+    async def run_job(self, id: str) -> int:
+        await self._note(f"run_job {id}")
+        return 1_790_000_000_000
+
     async def release(self, key: SessionKey) -> None:
         await self._note(f"release {key}")
         self.on_release.set()

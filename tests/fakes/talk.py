@@ -72,8 +72,13 @@ class Talk:
                 await self.news()
 
     async def news(self) -> None:
-        self._news = trio.Event()
+        if self._news.is_set():  # or several who wait would lose each other's
+            self._news = trio.Event()
         await self._news.wait()
+
+    def wake(self) -> None:
+        """Something happened that `until` may wait for."""
+        self._news.set()
 
     async def until(self, fact: Callable[[], bool]) -> None:
         with trio.fail_after(20):
@@ -97,14 +102,21 @@ class Talk:
 
 
 def configured(
-    place: Path, wire: str, base: str, owners: Sequence[str] = (), tools: JsonObject | None = None, **defaults: Any
+    place: Path,
+    wire: str,
+    base: str,
+    owners: Sequence[str] = (),
+    tools: JsonObject | None = None,
+    *,
+    memory: JsonObject | None = None,
+    **defaults: Any,
 ) -> Places:
-    """A data directory whose configuration points at `base`."""
+    """A data directory whose configuration points at `base`. Memory, which asks the model too, is off but for what is given."""
     file = place / "config.json"
     agent = {"provider": wire, "model": "m", "workspace": str(place / "workspace"), "retryDelays": [0.01, 0.01], **defaults}
     sections = {wire: {"apiKey": "k-secret", "apiBase": base}}
     root = {"configVersion": 1, "agents": {"defaults": agent}, "providers": sections, "gateway": {"owners": [*owners]}}
-    root |= {"tools": tools or {}}
+    root |= {"tools": tools or {}, "memory": memory or {"consolidate": False}}
     file.write_text(json.dumps(root))
     return places(file)
 
@@ -119,12 +131,14 @@ async def talking(
     orders: Mapping[str, Order] | None = None,
     owners: Sequence[str] = (),
     tools: JsonObject | None = None,
+    memory: JsonObject | None = None,
     **defaults: Any,
 ) -> AsyncIterator[Talk]:
     """A house on that wire for as long as the block lasts. Leaving checks every request that was made."""
     async with model_server(script) as server:
-        where = configured(place, wire, base or server.base, owners, tools, **defaults)
+        where = configured(place, wire, base or server.base, owners, tools, memory=memory, **defaults)
         talk = Talk(None, server, place)  # type: ignore[arg-type]  # the house needs its outlet first
+        server.on_request = lambda _asked: talk.wake()
         config = talk.config = load(where.config, {}).config
         environ = {"PATH": os.environ["PATH"]}
         async with open_house(config, where, environ, talk, talk.watch, resume_all=True, drain_s=5, orders=orders) as talk.house:

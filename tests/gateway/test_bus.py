@@ -288,6 +288,7 @@ async def test_the_owners_private_chat_is_noted_and_no_other(autojump_clock: Moc
             message(2, "mine", owner=True),
             message(3, "room", owner=True, direct=False),
             message(4, "other"),
+            attrs.evolve(message(5, "job", owner=True), key=SessionKey("cron", "job")),
         ):
             await setup.bus.deliver(inbound)
             await trio.sleep(1)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanobot.messages import Attachment, Call, CallId, CallState, Entry, MessageId, Note, Reply, Said, Thinking
+from nanobot.pictures import LARGEST
 from nanobot.providers import history, images
 from nanobot.providers.anthropic_wire import AnthropicWire
 from nanobot.providers.openai_wire import OpenAIWire
@@ -177,7 +178,7 @@ def test_arguments_are_replayed_as_an_object(wire: str, written: str, replayed: 
 async def test_images_are_shown_and_other_files_named(tmp_path: Path) -> None:
     good, large, text = tmp_path / "good", tmp_path / "large", tmp_path / "notes.txt"
     good.write_bytes(PNG)
-    large.write_bytes(PNG + bytes(images.MAX_IMAGE))
+    large.write_bytes(PNG + bytes(LARGEST))
     text.write_text("hello")
     attached = tuple(
         Attachment(str(path), mime, path.name, path.stat().st_size if path.exists() else 1)

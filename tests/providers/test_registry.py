@@ -138,9 +138,19 @@ def test_one_name_for_all_spellings(spellings: tuple[str, ...], name: str) -> No
 )
 def test_an_effort_that_is_dropped_is_told(chosen: Config, effort: Any, says: list[str]) -> None:
     asked = attrs.evolve(chosen, agents=AgentsConfig(attrs.evolve(chosen.agents.defaults, reasoning_effort=effort)))
-    told = notes(asked, select(asked, {}))
+    told = [note for note in notes(asked, select(asked, {})) if "Effort" in note]
     assert len(told) == len(says)
     assert all(part in sentence for part, sentence in zip(says, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [(config("magistral-medium", mistral="k"), True), (config("gpt-4o", openai="k"), False)],
+    ids=["unknown", "known"],
+)
+def test_a_window_that_is_only_assumed_is_told(chosen: Config, said: bool) -> None:
+    told = notes(chosen, select(chosen, {}))
+    assert any("8192 tokens are assumed" in note for note in told) is said
 
 
 def test_settings_of_the_model_go_before_the_assistants() -> None:

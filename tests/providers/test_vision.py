@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nanobot.config.schema import AgentDefaults, AgentsConfig, Config, ModelSettings, ProviderConfig, Secret
 from nanobot.messages import Attachment, Entry, MessageId, Reply, Said
-from nanobot.pictures import LARGEST, fault_of, header_of
+from nanobot.pictures import LARGEST, Header, fault_of, header_of
 from nanobot.providers import registry
 from nanobot.providers.port import BadRequest, Completion, OnDelta, Request
 from nanobot.providers.vision import OLDER, Seeing, left_behind
@@ -91,6 +92,13 @@ def test_no_bytes_do_harm(start: bytes, rest: bytes) -> None:
 
 
 # --- who sees
+
+
+def test_a_file_of_nothing_but_markers_costs_nothing() -> None:
+    """Going through all of them took seconds, and the interpreter with it."""
+    began = time.thread_time()
+    assert header_of(b"\xff\xd8" + b"\xff" * LARGEST) == Header("JPEG", taken=True)
+    assert time.thread_time() - began < 0.2
 
 
 @pytest.mark.parametrize(
@@ -240,6 +248,18 @@ async def test_what_services_refuse_is_named_and_the_rest_is_sent(tmp_path: Path
         "[picture lies.png",
     ]
     assert "do not take HEIC pictures" in entry.text
+
+
+async def test_a_picture_that_the_service_never_takes_is_not_called_an_older_one(tmp_path: Path) -> None:
+    """Or the model would read it again and again."""
+    spy = Spy()
+    room = len(PNG) + 10
+    large, small = with_picture(tmp_path, "large.png", PNG + bytes(11)), with_picture(tmp_path, "small.png")
+    await send(Seeing(spy, Sight("m", caps=Caps(5, room))), large, Reply("ok"), small)
+    first = spy.asked[0].entries[0]
+    assert isinstance(first, Said)
+    assert "it has more; make a smaller copy" in first.text
+    assert spy.shown() == ["small.png"]
 
 
 async def test_older_pictures_are_named_and_what_is_sent_stays_the_same_objects(tmp_path: Path) -> None:

@@ -161,6 +161,65 @@ def test_no_part_of_an_identity_is_taken_for_the_whole(tmp_path: Path, user: str
     assert outcome_of(verdict) == "silence"
 
 
+# --- what somebody has left behind
+
+
+ANN = "telegram:default:dm:42"
+SPEAKS: list[tuple[str, ChannelConfig | None, bool]] = [
+    (ANN, ChannelConfig(allow_from=(ME,)), True),
+    (ANN, ChannelConfig(allow_from=("*",)), True),
+    (ANN, ChannelConfig(allow_from=(OTHER, "me", "@me")), False),
+    (ANN, ChannelConfig(), False),
+    (ANN, None, False),
+    ("telegram:default:dm:7", ChannelConfig(), True),
+    ("cli:default:direct:user", None, True),
+    ("nonsense", None, False),
+]
+
+
+@pytest.mark.parametrize(("principal", "config", "speaks"), SPEAKS)
+def test_who_still_speaks(tmp_path: Path, principal: str, config: ChannelConfig | None, *, speaks: bool) -> None:
+    assert Access(store(tmp_path), lambda: NOW, GatewayConfig(owners=("telegram:7",))).speaks(principal, config) is speaks
+
+
+def test_who_was_let_in_by_a_code_speaks_until_that_is_taken_back(tmp_path: Path) -> None:
+    pairing = store(tmp_path, Principal("telegram", "default", "dm", ME))
+    access = Access(pairing, lambda: NOW, GatewayConfig())
+    assert access.speaks(ANN, ChannelConfig())
+    pairing.revoke("telegram", ME, NOW)
+    assert not access.speaks(ANN, ChannelConfig())
+
+
+def test_who_is_let_in_by_another_name_speaks_over_restarts_until_it_goes(tmp_path: Path) -> None:
+    named = ChannelConfig(allow_from=("@me",))
+    Access(store(tmp_path), lambda: NOW, GatewayConfig()).judge("telegram", PRIVATE, named)
+    after = Access(store(tmp_path), lambda: NOW, GatewayConfig())
+    assert after.speaks(ANN, named)
+    assert not after.speaks(ANN, ChannelConfig(allow_from=("@you",)))
+    after.judge("telegram", attrs.evolve(PRIVATE, names=("@mine",)), named)
+    assert not after.speaks(ANN, named), "the name is somebody else's now"
+
+
+@pytest.mark.parametrize(
+    ("message", "config"),
+    [
+        (PRIVATE, ChannelConfig(allow_from=("*",))),
+        (PRIVATE, ChannelConfig(allow_from=(ME,))),
+        (ADDRESSED, ChannelConfig(allow_from=("@me",))),
+    ],
+    ids=["everybody", "by the id", "in a group"],
+)
+def test_other_names_are_written_down_only_where_they_count(tmp_path: Path, message: Arrived, config: ChannelConfig) -> None:
+    Access(store(tmp_path), lambda: NOW, GatewayConfig()).judge("telegram", message, config)
+    assert not (tmp_path / "pairing.json").exists()
+
+
+def test_a_disk_that_refuses_a_name_shuts_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / "pairing.lock").mkdir()
+    access = Access(store(tmp_path), lambda: NOW, GatewayConfig())
+    assert outcome_of(access.judge("telegram", PRIVATE, ChannelConfig(allow_from=("@me",)))) == "answered"
+
+
 # --- strangers
 
 

@@ -146,6 +146,13 @@ def test_a_file_of_hkuds_is_taken_over_and_what_is_unknown_is_kept(tmp_path: Pat
     assert kept["answered"]["AB0D-EFG1"]["more"] == [1]
 
 
+def test_the_names_of_the_last_so_many_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanobot.security.pairing.MOST_NAMED", 2)
+    for user in ("1", "2", "1", "3"):
+        store(tmp_path).note("telegram", user, [f"@{user}"], NOW)
+    assert store(tmp_path).book().names == {("telegram", "1"): ("@1",), ("telegram", "3"): ("@3",)}
+
+
 def test_another_writer_is_seen_at_once(tmp_path: Path) -> None:
     """What the gateway holds in memory is not what counts."""
     gateway, another = store(tmp_path), store(tmp_path)

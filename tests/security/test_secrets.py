@@ -38,10 +38,14 @@ PRINTED = " | tr '\\0' '\\n'"
 
 
 def script(asked: Asked) -> Scripted:
-    """`call NAME JSON` makes a call and tells its result; `fail KIND` repeats the keys that came with the request."""
+    """`call NAME JSON` makes a call and tells its result; `fail KIND` repeats the keys that came with the request. What is asked
+    for memory is remembered whole."""
     if asked.results:
         return Answer(f"I was told: {asked.results[-1]}", burst=True)
     orders = [line for text in asked.texts for line in text.splitlines() if line.startswith(("call ", "fail "))]
+    if not orders:  # memory is asked for, of a conversation that is shown line by line
+        call = ToolCall("save_memory", {"history_entry": asked.texts[-1], "memory_update": "- a key"})
+        return Answer(calls=(call,), burst=True)
     verb, name, *rest = orders[-1].split(" ", 2)
     if verb == "call":
         return Answer(calls=(ToolCall(name, rest[0]),), burst=True)

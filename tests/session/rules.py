@@ -11,7 +11,7 @@ from typing import assert_never
 
 import attrs
 
-from nanobot.messages import Call, CallState, Effect, MessageId, Outbound, TurnNumber
+from nanobot.messages import Call, CallState, Effect, MessageId, Origin, Outbound, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -20,6 +20,7 @@ from nanobot.session.plan import Plan
 from nanobot.session.state import (
     AwaitingTool,
     Consolidating,
+    ErrandKind,
     Idle,
     Session,
     Stopping,
@@ -60,7 +61,8 @@ def check_session(session: Session) -> None:
 def check_step(before: Session, event: ev.Event, plan: Plan, after: Session) -> None:
     if not plan.records:
         assert not under_way(after) & ended_by(event), f"nobody hears of {ended_by(event)}"
-        assert not plan.effects or isinstance(event, ev.Opened)
+        cancelled = all(isinstance(effect, ef.CancelErrand) for effect in plan.effects)
+        assert cancelled or isinstance(event, ev.Opened), "what begins stands in a line"
         if not plan.effects:
             return
     check_session(after)
@@ -69,6 +71,7 @@ def check_step(before: Session, event: ev.Event, plan: Plan, after: Session) -> 
     _nothing_is_stuck(before, event, plan, after)
     _outbox_keeps_all(before, plan, after)
     _outcomes_stay(before, plan, after)
+    _scheduled_work_is_alone(before, event, plan)
 
 
 # --- lost
@@ -152,6 +155,7 @@ def _started(records: tuple[r.Record, ...]) -> set[tuple[int, str]]:
 def under_way(session: Session) -> set[Work]:
     """What has to be under way, or the session would stand for ever."""
     work: set[Work] = {Work("errand", of=errand.id) for errand in session.errands if errand.started}
+    work -= memories(session) if session.draining else set()
     work |= {Work("pay", of=owed.id) for owed in session.owed}
     if session.outbox and session.outbox[0].sending:
         work.add(Work("send", number=session.outbox[0].delivered, of=session.outbox[0].outbound.id))
@@ -168,6 +172,11 @@ def under_way(session: Session) -> set[Work]:
             return work
         case _ as never:
             assert_never(never)
+
+
+def memories(session: Session) -> set[Work]:
+    """What goes to memory beside the turns: neither while it drains nor without leave to resume, but at the next start."""
+    return {Work("errand", of=errand.id) for errand in session.errands if errand.kind is ErrandKind.MEMORY}
 
 
 def begun_by(effect: ef.Effect) -> set[Work]:
@@ -227,11 +236,30 @@ def _nothing_is_stuck(before: Session, event: ev.Event, plan: Plan, after: Sessi
     if isinstance(event, ev.CallEnded) and event.errand and event.errand.started:
         begun.add(Work("errand", of=event.errand.id))
     missing = under_way(after) - left - begun
+    if isinstance(event, ev.Opened) and not event.resume:
+        missing -= memories(after)
     assert not missing, f"nothing moves {missing}"
     again = {work for work in begun & left if work.kind != "empty"}
     assert not again, f"{again} begins though it is under way"
     if isinstance(event, ev.Opened) and not event.resume:
         assert {work.kind for work in begun} <= {"send", "pay"}, "without leave to resume it is only told"
+
+
+# --- scheduled work
+
+
+def _scheduled_work_is_alone(before: Session, event: ev.Event, plan: Plan) -> None:
+    """It steers nobody's turn, and nobody steers its: but for what a start that resumes nothing closes together."""
+    waiting = {said.id: said for said in (*before.inbox, *(p.said for p in plan.records if isinstance(p, r.Accepted)))}
+    scheduled = {id for id, said in waiting.items() if said.origin is Origin.JOB}
+    if isinstance(event, ev.Opened) and not event.resume:
+        return
+    for record in plan.records:
+        if isinstance(record, r.Joined):
+            assert not scheduled & {*record.inputs}, "scheduled work joins no turn"
+            assert before.turn is None or not before.turn.scheduled, "nothing joins scheduled work"
+        if isinstance(record, r.TurnStarted):
+            assert not scheduled & {*record.inputs} or len(record.inputs) == 1, "scheduled work is not merged"
 
 
 # --- the outbox and outcomes

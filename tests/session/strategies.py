@@ -9,7 +9,7 @@ from typing import NewType, TypeVar, get_args, get_origin, get_type_hints
 import attrs
 from hypothesis import strategies as st
 
-from nanobot.messages import Button, Call, CallId, CallState, Effect, ErrandId, MessageId, Reply, Said, TurnNumber
+from nanobot.messages import Button, Call, CallId, CallState, Effect, ErrandId, MessageId, Origin, Reply, Said, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -30,8 +30,8 @@ AT = 1_000_000.0
 # --- events in few words
 
 
-def said(message_id: str, by: str = ANN, text: str = "hello") -> ev.Received:
-    return ev.Received(Said(MessageId(message_id), text, AT, by))
+def said(message_id: str, by: str = ANN, text: str = "hello", origin: Origin = Origin.DIRECT) -> ev.Received:
+    return ev.Received(Said(MessageId(message_id), text, AT, by, origin=origin))
 
 
 def commanded(message_id: str, command: ev.Command, by: str = ANN, *, owner: bool = True) -> ev.Commanded:

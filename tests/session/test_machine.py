@@ -5,6 +5,8 @@ Every step of every test is also checked against tests/session/rules.py by the d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import pytest
 
@@ -22,6 +24,7 @@ from nanobot.messages import (
     Said,
     TurnEnd,
     TurnNumber,
+    Usage,
 )
 from nanobot.session import calls, delivery, sentences
 from nanobot.session import effects as ef
@@ -755,6 +758,56 @@ def test_a_full_prompt_goes_to_memory_first_and_is_cut_if_that_fails() -> None:
     assert isinstance(driver.session.state, Consolidating)
     assert driver.tell(ev.ConsolidationFailed(AT, "no answer")).effects == (ef.CallModel(TurnNumber(2), 2),)
     assert ef.CutJournal() in driver.full(1, consolidate=True).effects
+
+
+MEMORY = ErrandId("memory:1")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "remembered"),
+    [
+        (lambda d: d.tell(commanded("n1", ev.New())), True),
+        (lambda d: (d.tell(said("m2")), d.full(1, refused=True, consolidate=True)), True),
+        (lambda d: (d.tell(said("m2")), d.full(1, refused=True)), False),
+    ],
+    ids=["/new", "a cut", "a cut with memory off"],
+)
+def test_what_leaves_the_prompt_goes_to_memory_beside_the_turns(leaves: Callable[[Driver], object], remembered: bool) -> None:
+    driver = closed()
+    leaves(driver)
+    assert driver.session.base == 1
+    assert (ef.RunErrand(MEMORY) in driver.effects) is remembered
+    assert [e.arguments for e in driver.session.errands] == (["1"] if remembered else [])
+
+
+def test_what_goes_to_memory_survives_stops_drains_and_crashes_and_says_nothing() -> None:
+    driver = closed()
+    driver.tell(commanded("n1", ev.New()))
+    driver.tell(commanded("s1", ev.Stop()))
+    assert driver.texts[-2:] == [sentences.NEW_CONVERSATION, sentences.NOTHING_TO_STOP]
+    assert driver.tell(ev.DrainAsked(AT)).effects == (ef.CancelErrand(MEMORY),)
+    assert ef.RunErrand(MEMORY) not in driver.crash(resume=False).effects
+    assert ef.RunErrand(MEMORY) in driver.crash().effects
+    said_before = driver.texts
+    used = Usage(1000, 50, 0)
+    driver.tell(ev.ErrandEnded(MEMORY, AT, "", usage=used, model="m"))
+    assert (driver.session.errands, driver.texts, driver.session.turn) == ((), said_before, None)
+    assert driver.session.usage == used
+
+
+def test_a_conversation_without_anything_leaves_nothing_to_remember() -> None:
+    assert drive(commanded("n1", ev.New())).session.errands == ()
+
+
+USED = Usage(9, 1, 0)
+
+
+@pytest.mark.parametrize("event", [ev.Consolidated(AT, 1, USED, "m"), ev.ConsolidationFailed(AT, "no", USED, "m")])
+def test_what_a_consolidation_used_is_on_the_account(event: ev.Event) -> None:
+    driver = closed()
+    driver.tell(ev.ConsolidationDue(AT, 1), event)
+    assert driver.session.usage == USED
+    assert driver.records(r.ConsolidationEnded)[-1].model == "m"
 
 
 # --- delivery

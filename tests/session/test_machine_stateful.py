@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nanobot.messages import CallId, CallState, Effect, ErrandId, MessageId, OutboundId, Reply, Said, TurnNumber
+from nanobot.messages import CallId, CallState, Effect, ErrandId, MessageId, Origin, OutboundId, Reply, Said, TurnNumber
 from nanobot.session import effects as ef
 from nanobot.session import events as ev
 from nanobot.session import records as r
@@ -22,8 +22,8 @@ from nanobot.session.codec import decode, decode_session, encode, encode_session
 from nanobot.session.fold import apply_all
 from nanobot.session.machine import step
 from nanobot.session.plan import Limits, Plan
-from nanobot.session.state import Errand, ErrandKind, Idle, Owed, Session
-from tests.session.rules import Work, answered, begun_by, check_step, ended_by, under_way
+from nanobot.session.state import Errand, ErrandKind, Idle, Owed, Session, StopReason
+from tests.session.rules import Work, answered, begun_by, check_step, ended_by, memories, under_way
 from tests.session.strategies import ANN, AT, BOB, asking, call, reads, speaks
 
 LIMITS = Limits(iterations=6)
@@ -63,6 +63,8 @@ class Life(RuleBasedStateMachine):
         """Parts shown of each message."""
         self.other = Session("test:default:other")
         """To whom it owes."""
+        self.resting: set[Work] = set()
+        """What goes to memory, after a start without leave to resume: the next start does it."""
         self.requests: Counter[str] = Counter()
         """How often each was queued, here or there."""
 
@@ -76,6 +78,8 @@ class Life(RuleBasedStateMachine):
         check_step(before, event, plan, self.session)
         self.since += plan.records
         self.work = [work for work in self.work if work not in ended_by(event)]
+        if isinstance(event, ev.Opened):
+            self.resting = set() if event.resume else memories(self.session)
         for effect in plan.effects:
             self._begin(effect)
         self._remember(event, plan)
@@ -123,6 +127,12 @@ class Life(RuleBasedStateMachine):
     @rule(by=people)
     def says(self, by: str) -> None:
         event = ev.Received(Said(self.fresh(), "hello", self.now, by))
+        self.told.append(event)
+        self.tell(event)
+
+    @rule(by=people)
+    def is_due(self, by: str) -> None:
+        event = ev.Received(Said(self.fresh(), "do it", self.now, by, origin=Origin.JOB))
         self.told.append(event)
         self.tell(event)
 
@@ -290,7 +300,8 @@ class Life(RuleBasedStateMachine):
                 self.now += 10.0 if what == "later" else 100_000.0
                 self.tell(ev.Woke(self.now))
             case "deadline" if self.session.turn is not None:
-                self.tell(ev.DeadlinePassed(self.session.turn.number, self.now))
+                why = StopReason.TOKENS if self.session.turn.scheduled else StopReason.DEADLINE
+                self.tell(ev.DeadlinePassed(self.session.turn.number, self.now, why))
             case "drain":
                 self.tell(ev.DrainAsked(self.now, aside=False))
                 self.tell(ev.DrainAsked(self.now))
@@ -312,7 +323,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def all_that_must_be_under_way_is(self) -> None:
-        assert under_way(self.session) <= set(self.work)
+        assert under_way(self.session) <= {*self.work, *self.resting}
 
     @invariant()
     def no_message_joins_twice(self) -> None:
@@ -344,7 +355,7 @@ class Life(RuleBasedStateMachine):
 
     def _answer_something(self) -> None:
         if not self.work:
-            if self.session.draining:
+            if self.session.draining or any(e.kind is ErrandKind.MEMORY for e in self.session.errands):
                 self.tell(ev.Opened(self.now, crashed=False))
             self.now += 100_000.0
             self.tell(ev.ChannelUp(self.now))

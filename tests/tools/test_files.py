@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from nanobot.pictures import LARGEST
-from nanobot.providers import images
 from nanobot.tools import files
 from tests.tools.kit import PNG, Kit
 
@@ -77,6 +76,12 @@ async def test_texts(content: bytes, shown: str, kit: Kit) -> None:
     assert await kit.text("read_file", path="f") == shown
 
 
+async def test_a_wide_text_is_not_taken_apart_in_memory_if_it_is_long(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGEST_WIDE", 1000)
+    kit.put("wide.txt", ("ab\n" * 200).encode("utf-16"))
+    assert "has 1,202 bytes of UTF-16, too many to read here" in await kit.refused("read_file", path="wide.txt")
+
+
 @pytest.mark.parametrize(
     ("content", "advice"),
     [(b"a\0b", "binary file. Use exec"), (b"PK\x03\x04rest", "is damaged")],
@@ -114,10 +119,6 @@ async def test_an_image_of_too_many_pixels_is_refused(kit: Kit) -> None:
     assert "50000 x 50000 pixels; models see 8000 at most" in await kit.refused("read_file", path="bomb.png")
     kit.put("none.gif", GIF[:6] + bytes(4))
     assert "begins like an image (image/gif) and is damaged" in await kit.refused("read_file", path="none.gif")
-
-
-def test_what_is_attached_is_what_the_models_are_shown() -> None:
-    assert LARGEST == images.MAX_IMAGE
 
 
 async def test_a_huge_image_or_file_is_refused_with_advice(kit: Kit) -> None:

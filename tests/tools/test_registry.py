@@ -115,14 +115,14 @@ async def test_a_result_that_cannot_be_kept_is_shown_all_the_same(turn: ToolTurn
 
 def test_effects_and_deadlines(kit: Kit) -> None:
     reading = {spec.name for spec in kit.tools.specs() if kit.tools.effect_of(spec.name) is Effect.READS}
-    assert reading == {"read_file", "list_dir", "find_files", "grep", "list_processes"}
+    assert reading == {"read_file", "list_dir", "find_files", "grep", "list_processes", "search_history"}
     assert (kit.tools.timeout_of("exec") or 0) > 600
     assert kit.tools.timeout_of("grep") is None
 
 
 def test_what_is_offered_keeps_its_order(kit: Kit) -> None:
     names = [spec.name for spec in kit.tools.specs(lambda name, effect: name == "message" or effect is Effect.READS)]
-    assert names == ["read_file", "list_dir", "find_files", "grep", "list_processes", "message"]
+    assert names == ["read_file", "list_dir", "find_files", "grep", "list_processes", "search_history", "message"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,12 @@ def test_what_a_call_with_wrong_arguments_would_do_is_not_guessed(kit: Kit) -> N
 
 def test_what_is_disabled_is_not_there() -> None:
     config = Config(tools=ToolsConfig(exec=ExecConfig(enable=False), file=FileConfig(enable=False)))
-    assert [spec.name for spec in build_tools(config, NO_SANDBOX, environ={}).specs()] == ["message", "spawn"]
+    assert [spec.name for spec in build_tools(config, NO_SANDBOX, environ={}).specs()] == [
+        "search_history",
+        "message",
+        "spawn",
+        "cron",
+    ]
 
 
 def test_importing_the_tools_is_light() -> None:

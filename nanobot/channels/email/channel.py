@@ -217,11 +217,12 @@ class EmailChannel:
         out, to = part.outbound, part.key.chat
         if trust.plain_address(to) != to.lower():
             raise SendRefused(f"{to!r} is no address that mail can be sent to")
-        if out.reply_to is not None and not self.config.auto_reply_enabled:
+        is_answer = letter.is_mail(out.reply_to or "")
+        if is_answer and not self.config.auto_reply_enabled:
             raise SendRefused("channels.email.autoReplyEnabled is false, so mails are not answered")
         head = Heads(self._port.folder / "threads").find(to, part.key.topic) if self._port is not None else None
         answers = letter.answered(out.reply_to or "") or (head.references[-1] if head and head.references else "")
-        prefix = self.config.subject_prefix if head is not None or out.reply_to else ""
+        prefix = self.config.subject_prefix if head is not None or is_answer else ""
         domain = self.address.rpartition("@")[2]
         mail = Letter(
             id=letter.our_id(part.key.topic, f"{part.key} {out.id} {part.index}", domain),

@@ -89,6 +89,11 @@ def identity(header: Header, body: bytes) -> str:
     return f"{name if len(name) <= LONGEST_ID else ''}#{digest.hexdigest()[:16]}"
 
 
+def is_mail(identity: str) -> bool:
+    """Whether it is a mail's: a job, too, has an identity that is answered."""
+    return "#" in identity
+
+
 def answered(identity: str) -> str:
     """The Message-ID in an identity; empty where it was none or too long."""
     return identity.rpartition("#")[0]
