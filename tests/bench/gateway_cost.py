@@ -45,7 +45,8 @@ def resident_mb(daemon: Daemon) -> float:
 
 def config(address: str, folder: Path, **defaults: Any) -> dict[str, Any]:
     where = {"provider": "openai", "model": "m", "workspace": str(folder / "ws"), **defaults}
-    return {"agents": {"defaults": where}, "providers": {"openai": {"apiKey": "k", "apiBase": f"{address}/v1"}}}
+    providers = {"openai": {"apiKey": "k", "apiBase": f"{address}/v1"}}
+    return {"agents": {"defaults": where}, "providers": providers, "memory": {"consolidate": False}}
 
 
 @asynccontextmanager
