@@ -55,7 +55,7 @@ def show(job: JobArgument, /, *, config: ConfigOption = None, json: JsonOption =
     """Show all of a job, its next and its last runs."""
     jobs = jobs_of(config)
     found = jobs.found(job)
-    runs = jobs.history(found.id, SHOWN_RUNS)
+    runs = jobs.lately(found.id, SHOWN_RUNS)
     if json:
         say_json(job_json(found, runs[0] if runs else None, jobs.now, jobs.zone))
         return

@@ -60,6 +60,14 @@ class Jobs:
         with closing(self.runs):
             return self.runs.of(job, most)
 
+    def lately(self, job: JobId, most: int) -> list[Run]:
+        """As `history`; nothing, with a warning, where that cannot be read: the job is there all the same."""
+        try:
+            return self.history(job, most)
+        except StoreUnusable as error:
+            tell(f"warning: {error}")
+            return []
+
     def newest(self, most: int) -> list[Run]:
         """Of all jobs, those that were removed too."""
         if self.runs is None:
